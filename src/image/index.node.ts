@@ -1,0 +1,1 @@
+export { DEFAULT_MAX_PIXELS, type DecodeOptions, decodeImage } from "./decode.node.ts"
