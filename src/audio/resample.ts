@@ -1,0 +1,140 @@
+/**
+ * @file Sample-rate conversion of a running signal, in chunks of any size: the chunks' outputs joined are bit for bit
+ * the output of one big chunk. Output sample n stands at input time n · fromHz / toHz (the filter's delay is taken
+ * out), and N input samples give exactly ceil(N · toHz / fromHz) output samples.
+ */
+import { InputError } from "../util/index.ts"
+import { concatPcm } from "./pcm.ts"
+import { type ResampleFilter, resampleFilter } from "./resample-filter.ts"
+
+/** A running conversion of one mono signal. */
+export type Resampler = {
+  readonly fromHz: number
+  readonly toHz: number
+  /** Input samples that must follow a moment before its output can be made: the algorithm's delay. */
+  readonly lookAheadSamples: number
+  /** @returns the output samples that are complete now; a new array */
+  push(pcm: Float32Array): Float32Array
+  /** Ends the signal as if silence followed. @returns the rest; afterwards a new signal may begin */
+  flush(): Float32Array
+}
+
+const MIN_RATE_HZ = 8_000
+const MAX_RATE_HZ = 192_000
+
+/** @throws InputError when a rate is not a whole number from 8,000 to 192,000 */
+export function createResampler({ fromHz, toHz }: { fromHz: number; toHz: number }): Resampler {
+  checkRate("fromHz", fromHz)
+  checkRate("toHz", toHz)
+  if (fromHz === toHz) {
+    const empty = () => new Float32Array(0)
+    return { fromHz, toHz, lookAheadSamples: 0, push: (pcm) => pcm.slice(), flush: empty }
+  }
+  const divisor = gcd(fromHz, toHz)
+  const up = toHz / divisor
+  const down = fromHz / divisor
+  const filter = cachedFilter(up, down)
+  const { taps } = filter
+  const halfTaps = taps / 2
+
+  let pending = new Float32Array(0) // input from the first tap of the next output on
+  let received = 0
+  let produced = 0
+  let base = 0 // the next output lies between input samples base and base + 1 …
+  let phase = 0 // … at fraction phase / up
+  const reset = () => {
+    pending = new Float32Array(halfTaps - 1) // silence before the start
+    received = produced = base = phase = 0
+  }
+
+  /** Appends samples and makes all outputs up to number `target`. */
+  const advance = (pcm: Float32Array, target: number): Float32Array => {
+    const input = new Float32Array(pending.length + pcm.length)
+    input.set(pending)
+    input.set(pcm, pending.length)
+    const out = new Float32Array(Math.max(0, target - produced))
+    const first = base
+    for (let n = 0; n < out.length; n++) {
+      out[n] = filterAt(filter, input, base - first, (phase * filter.phases) / up)
+      phase += down
+      const whole = Math.floor(phase / up)
+      base += whole
+      phase -= whole * up
+    }
+    produced += out.length
+    pending = input.slice(base - first)
+    return out
+  }
+
+  reset()
+  return {
+    fromHz,
+    toHz,
+    lookAheadSamples: halfTaps,
+    push(pcm) {
+      received += pcm.length
+      return advance(pcm, Math.ceil(((received - halfTaps) * up) / down))
+    },
+    flush() {
+      const rest = advance(new Float32Array(halfTaps), Math.ceil((received * up) / down))
+      reset()
+      return rest
+    },
+  }
+}
+
+/** Converts a whole recording. @throws InputError as {@link createResampler} */
+export function resample(pcm: Float32Array, fromHz: number, toHz: number): Float32Array {
+  const resampler = createResampler({ fromHz, toHz })
+  return concatPcm([resampler.push(pcm), resampler.flush()])
+}
+
+/** @param position row of the table, between two rows when the table does not hold every phase */
+function filterAt({ table, taps }: ResampleFilter, input: Float32Array, start: number, position: number): number {
+  const low = Math.floor(position)
+  const a = dot(table, low * taps, input, start, taps)
+  if (position === low) return a
+  const b = dot(table, (low + 1) * taps, input, start, taps)
+  return a + (position - low) * (b - a)
+}
+
+/** Four running sums, so that additions need not wait for each other; `taps` is a multiple of 4. */
+function dot(table: Float32Array, row: number, input: Float32Array, start: number, taps: number): number {
+  let a = 0
+  let b = 0
+  let c = 0
+  let d = 0
+  for (let k = 0; k < taps; k += 4) {
+    a += table[row + k]! * input[start + k]!
+    b += table[row + k + 1]! * input[start + k + 1]!
+    c += table[row + k + 2]! * input[start + k + 2]!
+    d += table[row + k + 3]! * input[start + k + 3]!
+  }
+  return a + b + (c + d)
+}
+
+// Tables take milliseconds to design and calls come at the same few rates: the last ones are kept.
+const FILTERS = new Map<string, ResampleFilter>()
+const MAX_FILTERS = 8
+
+function cachedFilter(up: number, down: number): ResampleFilter {
+  const key = `${up}/${down}`
+  const filter = FILTERS.get(key) ?? resampleFilter(up, down)
+  FILTERS.delete(key) // put it at the end of the insertion order: recently used
+  FILTERS.set(key, filter)
+  for (const oldest of FILTERS.keys()) {
+    if (FILTERS.size <= MAX_FILTERS) break
+    FILTERS.delete(oldest)
+  }
+  return filter
+}
+
+function checkRate(name: string, rateHz: number): void {
+  if (!Number.isInteger(rateHz) || rateHz < MIN_RATE_HZ || rateHz > MAX_RATE_HZ) {
+    throw new InputError(`resample: expected ${name} from ${MIN_RATE_HZ} to ${MAX_RATE_HZ} Hz, got ${rateHz}`)
+  }
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b)
+}
