@@ -1,0 +1,1 @@
+export { type FolderSource, folderSink, openFolder } from "./folder.node.ts"
