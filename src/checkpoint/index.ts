@@ -1,0 +1,22 @@
+export { type JsonObject, parseJsonObject, readJsonObject, readText } from "./config-file.ts"
+export { openPt } from "./pt.ts"
+export { writePt } from "./pt-writer.ts"
+export { INDEX_FILE, openCheckpoint, openSafetensors, SINGLE_FILE } from "./safetensors.ts"
+export {
+  type TensorPlan,
+  type TensorProducer,
+  type WriteOptions,
+  type WriteResult,
+  writeCheckpoint,
+  writeSafetensors,
+} from "./safetensors-writer.ts"
+export { type FileSink, type FileWriter, memorySink, writeFile, writeText } from "./sink.ts"
+export { checkPath, checkRange, type FileSource, memorySource, missingFile } from "./source.ts"
+export { checkAgainstSpecs, type LazyTensor, type LoadOptions, lazyWeights, loadWeights } from "./strict-load.ts"
+export {
+  type Checkpoint,
+  createCheckpoint,
+  type RowChunk,
+  type StoredTensor,
+  type TensorInfo,
+} from "./tensor-reader.ts"
