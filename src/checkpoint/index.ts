@@ -13,10 +13,8 @@ export {
 export { type FileSink, type FileWriter, memorySink, writeFile, writeText } from "./sink.ts"
 export { checkPath, checkRange, type FileSource, memorySource, missingFile } from "./source.ts"
 export { checkAgainstSpecs, type LazyTensor, type LoadOptions, lazyWeights, loadWeights } from "./strict-load.ts"
-export {
-  type Checkpoint,
-  createCheckpoint,
-  type RowChunk,
-  type StoredTensor,
-  type TensorInfo,
+export type {
+  Checkpoint,
+  RowChunk,
+  TensorInfo,
 } from "./tensor-reader.ts"
