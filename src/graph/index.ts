@@ -1,0 +1,23 @@
+export { expandForGradient, gradients } from "./autodiff.ts"
+export {
+  type Dim,
+  type DimBindings,
+  dimAdd,
+  dimFloorDiv,
+  dimMul,
+  dimOf,
+  dimSub,
+  dimsEqual,
+  evalDim,
+  evalShape,
+  type Shape,
+  shapesEqual,
+  showShape,
+} from "./dim.ts"
+export { type CacheSlot, Graph } from "./graph.ts"
+export { type LinearStorage, type LoweringOptions, lowerFor, type Target } from "./lowering.ts"
+export type { Node, OpName, Value, ValueType } from "./node.ts"
+export { exportOnnx, modelOutputs, newRowsName, type WeightData } from "./onnx-emit.ts"
+export { isSource, OPS, opOf } from "./ops/table.ts"
+export { expandForOnnx, type RewriteRule, rewrite } from "./rewrite.ts"
+export { verify } from "./verify.ts"

@@ -1,0 +1,248 @@
+/**
+ * @file Graph → ONNX model. Nodes are named by their path, dims that only feeds know are computed inside the model from
+ * the shapes of its inputs, weights stay where they are and are referred to by file and offset.
+ */
+import { allocate, type DType, type HostTensor } from "../tensor/index.ts"
+import { invariant } from "../util/index.ts"
+import { type Dim, dimTerms, type Shape } from "./dim.ts"
+import type { CacheSlot, Graph } from "./graph.ts"
+import type { Node, Value } from "./node.ts"
+import {
+  encodeOnnxModel,
+  type OnnxAttribute,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValueInfo,
+  onnxDataType,
+} from "./onnx-proto.ts"
+import { store } from "./ops/elementwise.ts"
+import { isSource, opOf } from "./ops/table.ts"
+
+/** A value inside the model that no node of our graph stands for. */
+export type OnnxRef = { readonly ref: string }
+
+/** What an op's ONNX rule may ask for. */
+export type OnnxEmitter = {
+  /** Adds an ONNX node that computes the given outputs. */
+  op(
+    opType: string,
+    inputs: readonly (Value | OnnxRef)[],
+    outputs: readonly (Value | OnnxRef)[],
+    attributes?: { readonly [name: string]: OnnxAttribute },
+    domain?: string,
+  ): void
+  /** Adds an ONNX node with one new output. */
+  temp(
+    opType: string,
+    inputs: readonly (Value | OnnxRef)[],
+    attributes?: { readonly [name: string]: OnnxAttribute },
+    domain?: string,
+  ): OnnxRef
+  /** i64 [n]: dims as a tensor, computed where they are symbolic. */
+  shape(dims: Shape): OnnxRef
+  scalar(dtype: DType, value: number): OnnxRef
+  /** An omitted optional input or output. */
+  none(): OnnxRef
+  dtype(dtype: DType): OnnxAttribute
+}
+
+/** The bytes of a weight, inline or in a file beside the model. */
+export type WeightData = (name: string, dtype: DType, shape: readonly number[]) => OnnxTensor["data"]
+
+/** Opsets of the models we write. */
+const OPSETS = { "": 21, "com.microsoft": 1 }
+
+function bytesOf(value: HostTensor): Uint8Array {
+  return new Uint8Array(value.data.buffer, value.data.byteOffset, value.data.byteLength)
+}
+
+class Emitter implements OnnxEmitter {
+  readonly nodes: OnnxNode[] = []
+  readonly initializers = new Map<string, OnnxTensor>()
+  private readonly names = new Map<Value, string>()
+  private readonly used = new Map<string, number>()
+  private readonly dims = new Map<string, OnnxRef>()
+  /** Which input and axis holds each symbol. */
+  private readonly symbols = new Map<string, { readonly input: Value; readonly axis: number }>()
+  private path = ""
+
+  declareInput(value: Value, name: string): void {
+    this.names.set(value, name)
+    value.shape.forEach((dim, axis) => {
+      if (typeof dim === "string" && !this.symbols.has(dim)) this.symbols.set(dim, { input: value, axis })
+    })
+  }
+
+  rename(value: Value, name: string): void {
+    this.names.set(value, name)
+  }
+
+  at(node: Node): void {
+    this.path = node.path
+  }
+
+  nameOf(value: Value | OnnxRef): string {
+    if ("ref" in value) return value.ref
+    let name = this.names.get(value)
+    if (name === undefined) {
+      name = this.unique(`${value.node.path}/output_${value.index}`)
+      this.names.set(value, name)
+    }
+    return name
+  }
+
+  private unique(base: string): string {
+    const count = this.used.get(base) ?? 0
+    this.used.set(base, count + 1)
+    return count === 0 ? base : `${base}_${count}`
+  }
+
+  op(
+    opType: string,
+    inputs: readonly (Value | OnnxRef)[],
+    outputs: readonly (Value | OnnxRef)[],
+    attributes: { readonly [name: string]: OnnxAttribute } = {},
+    domain = "",
+  ): void {
+    const names = inputs.map((input) => this.nameOf(input))
+    while (names.at(-1) === "") names.pop()
+    this.nodes.push({
+      name: this.unique(`${this.path.slice(0, this.path.lastIndexOf("/"))}/${opType}`),
+      opType,
+      domain,
+      inputs: names,
+      outputs: outputs.map((output) => this.nameOf(output)),
+      attributes,
+    })
+  }
+
+  temp(
+    opType: string,
+    inputs: readonly (Value | OnnxRef)[],
+    attributes: { readonly [name: string]: OnnxAttribute } = {},
+    domain = "",
+  ): OnnxRef {
+    const ref = { ref: this.unique(`${this.path}/${opType}`) }
+    this.op(opType, inputs, [ref], attributes, domain)
+    return ref
+  }
+
+  initializer(name: string, dtype: DType, shape: readonly number[], data: OnnxTensor["data"]): OnnxRef {
+    if (!this.initializers.has(name)) this.initializers.set(name, { name, dtype, shape, data })
+    return { ref: name }
+  }
+
+  shape(dims: Shape): OnnxRef {
+    if (dims.every((dim) => typeof dim === "number")) {
+      const data = BigInt64Array.from(dims as number[], (dim) => BigInt(dim))
+      return this.initializer(`/constant/i64/[${dims.join(",")}]`, "i64", [dims.length], new Uint8Array(data.buffer))
+    }
+    if (dims.length === 1) return this.dim(dims[0]!)
+    return this.temp(
+      "Concat",
+      dims.map((dim) => this.shape([dim])),
+      { axis: { int: 0 } },
+    )
+  }
+
+  /** One symbolic dim as an i64 [1], computed once per model. */
+  private dim(dim: Dim): OnnxRef {
+    const known = this.dims.get(String(dim))
+    if (known) return known
+    const terms = dimTerms(dim).map(({ coefficient, factors }) => {
+      const parts = factors.map((factor) => {
+        if ("floorOf" in factor) return this.temp("Div", [this.shape([factor.floorOf]), this.shape([factor.divisor])])
+        const place = this.symbols.get(factor.symbol)
+        invariant(place, `dim ${dim}: no input of the graph has the dim ${factor.symbol}`)
+        return this.temp("Shape", [place.input], { start: { int: place.axis }, end: { int: place.axis + 1 } })
+      })
+      if (coefficient !== 1 || parts.length === 0) parts.push(this.shape([coefficient]))
+      return parts.reduce((a, b) => this.temp("Mul", [a, b]))
+    })
+    const total = terms.reduce((a, b) => this.temp("Add", [a, b]))
+    this.dims.set(String(dim), total)
+    return total
+  }
+
+  scalar(dtype: DType, value: number): OnnxRef {
+    const data = allocate(dtype, 1)
+    store(data, 0, value)
+    return this.initializer(`/constant/${dtype}/${value}`, dtype, [], new Uint8Array(data.buffer))
+  }
+
+  none(): OnnxRef {
+    return { ref: "" }
+  }
+
+  dtype(dtype: DType): OnnxAttribute {
+    return { int: onnxDataType(dtype) }
+  }
+}
+
+/** The outputs of the model: the graph's own, then each cache slot's new rows under `<slot>.newKeys` and `.newValues`. */
+export function modelOutputs(graph: Graph): Map<string, Value> {
+  const outputs = new Map(graph.outputs)
+  for (const slot of graph.cacheSlots) {
+    outputs.set(newRowsName(slot, "keys"), slot.newKeys)
+    outputs.set(newRowsName(slot, "values"), slot.newValues)
+  }
+  return outputs
+}
+
+export function newRowsName(slot: CacheSlot, part: "keys" | "values"): string {
+  return `${slot.name}.${part === "keys" ? "newKeys" : "newValues"}`
+}
+
+/**
+ * Serializes a graph. Composite ops without an ONNX form of their own are serialized as their expansion.
+ * @returns the bytes of an ONNX ModelProto
+ */
+export function exportOnnx(graph: Graph, weightData: WeightData): Uint8Array {
+  const emitter = new Emitter()
+  const inputs: OnnxValueInfo[] = []
+  for (const node of graph.nodes) {
+    if (node.op !== "input") continue
+    const { name, dtype, shape } = node.attrs as Node<"input">["attrs"]
+    emitter.declareInput(node.outputs[0]!, name)
+    inputs.push({ name, dtype, shape: shape.map((dim) => (typeof dim === "number" ? dim : String(dim))) })
+  }
+  const visit = (node: Node): void => {
+    emitter.at(node)
+    if (isSource(node)) {
+      if (node.op === "weight") {
+        const { name, dtype, shape } = node.attrs as Node<"weight">["attrs"]
+        emitter.rename(node.outputs[0]!, emitter.initializer(name, dtype, shape, weightData(name, dtype, shape)).ref)
+      } else if (node.op === "constant") {
+        const { value } = node.attrs as Node<"constant">["attrs"]
+        emitter.initializer(emitter.nameOf(node.outputs[0]!), value.dtype, value.shape, bytesOf(value))
+      }
+      return
+    }
+    const entry = opOf(node.op)
+    if (typeof entry.onnx === "function") {
+      entry.onnx(emitter, node)
+      return
+    }
+    throw new Error(`internal: ${node.path} was not expanded`)
+  }
+  for (const node of graph.nodes) visit(node)
+  const outputs: OnnxValueInfo[] = []
+  for (const [name, value] of modelOutputs(graph)) {
+    emitter.at(value.node)
+    // An Identity gives the value its public name, also when it is an input or has two names.
+    emitter.op("Identity", [value], [{ ref: name }])
+    outputs.push({
+      name,
+      dtype: value.dtype,
+      shape: value.shape.map((dim) => (typeof dim === "number" ? dim : String(dim))),
+    })
+  }
+  return encodeOnnxModel({
+    name: graph.name,
+    opsets: OPSETS,
+    inputs,
+    outputs,
+    initializers: [...emitter.initializers.values()],
+    nodes: emitter.nodes,
+  })
+}

@@ -1,0 +1,221 @@
+/**
+ * @file Ops that only lowerings make: the fused and quantized kernels of ONNX Runtime (domain com.microsoft), each with
+ * the same reference evaluation as any other op, so that the interpreter can check a lowered graph.
+ */
+import { f32Data, sizeOf } from "../../tensor/index.ts"
+import { dimsEqual, shapesEqual, showShape } from "../dim.ts"
+import type { OpDef } from "../node.ts"
+import { rotary } from "./attention.ts"
+import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
+import { matmul } from "./linear.ts"
+
+const MICROSOFT = "com.microsoft"
+
+const fusedMatMul: OpDef<MatmulAttrs> = {
+  ...matmul,
+  onnx: (emit, node) => {
+    const { transA, transB, alpha } = node.attrs
+    const attributes = { transA: { int: transA ? 1 : 0 }, transB: { int: transB ? 1 : 0 }, alpha: { float: alpha } }
+    emit.op("FusedMatMul", node.inputs, node.outputs, attributes, MICROSOFT)
+  },
+  gradient: "none",
+}
+
+const matMulNBits: OpDef<OpAttrs["matMulNBits"]> = {
+  arity: 3,
+  infer: ([x, packed, scales], { bits, blockSize, inner, outer }, fail) => {
+    const blocks = Math.ceil(inner / blockSize)
+    if (!dimsEqual(x!.shape.at(-1)!, inner)) fail(`expected [..., ${inner}], got ${showShape(x!.shape)}`)
+    const ok =
+      shapesEqual(packed!.shape, [outer, blocks, (blockSize * bits) / 8]) && shapesEqual(scales!.shape, [outer, blocks])
+    if (!ok)
+      fail(
+        `expected weights [${outer}, ${blocks}, ${(blockSize * bits) / 8}] and scales [${outer}, ${blocks}], got ${showShape(packed!.shape)} and ${showShape(scales!.shape)}`,
+      )
+    return [{ dtype: "f32", shape: [...x!.shape.slice(0, -1), outer] }]
+  },
+  evaluate: ([x, packed, scales], { bits, blockSize, inner, outer }, [out]) => {
+    const blocks = Math.ceil(inner / blockSize)
+    const rows = sizeOf(x!.shape.slice(0, -1))
+    const data = new Float32Array(rows * outer)
+    const weight = new Float32Array(inner)
+    const bytes = packed!.data as Uint8Array
+    for (let o = 0; o < outer; o++) {
+      for (let i = 0; i < inner; i++) {
+        const at = o * blocks * blockSize + i
+        // Low nibble first; zero points are the middle of the range.
+        const code = bits === 8 ? bytes[at]! - 128 : ((bytes[at >> 1]! >> (4 * (at & 1))) & 15) - 8
+        weight[i] = code * f32Data(scales!)[o * blocks + Math.floor(i / blockSize)]!
+      }
+      for (let r = 0; r < rows; r++) {
+        let sum = 0
+        for (let i = 0; i < inner; i++) sum += f32Data(x!)[r * inner + i]! * weight[i]!
+        data[r * outer + o] = sum
+      }
+    }
+    return [{ dtype: "f32", shape: out!.shape, data }]
+  },
+  onnx: (emit, node) => {
+    const { bits, blockSize, inner, outer } = node.attrs
+    const attributes = { K: inner, N: outer, bits, block_size: blockSize, accuracy_level: 4 }
+    const ints = Object.fromEntries(Object.entries(attributes).map(([key, int]) => [key, { int }]))
+    emit.op("MatMulNBits", node.inputs, node.outputs, ints, MICROSOFT)
+  },
+  gradient: "none",
+}
+
+/** u8 codes are round(x / scale) + 128 with scale = max|row| / 127; a row of zeros has scale 0 and codes 128. */
+const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
+  arity: 1,
+  infer: ([x]) => [
+    { dtype: "u8", shape: x!.shape },
+    { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
+  ],
+  evaluate: ([x], _, [codes, scales]) => {
+    const width = x!.shape.at(-1)!
+    const rows = sizeOf(x!.shape.slice(0, -1))
+    const source = f32Data(x!)
+    const quantized = new Uint8Array(source.length)
+    const steps = new Float32Array(rows)
+    for (let r = 0; r < rows; r++) {
+      let max = 0
+      for (let i = 0; i < width; i++) max = Math.max(max, Math.abs(source[r * width + i]!))
+      steps[r] = max / 127
+      for (let i = 0; i < width; i++)
+        quantized[r * width + i] = 128 + (max ? roundEven((source[r * width + i]! / max) * 127) : 0)
+    }
+    return [
+      { dtype: "u8", shape: codes!.shape, data: quantized },
+      { dtype: "f32", shape: scales!.shape, data: steps },
+    ]
+  },
+  onnx: (emit, node) => {
+    const [x] = node.inputs
+    const [codes, scales] = node.outputs
+    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x!]), emit.shape([-1])], { keepdims: { int: 1 } })
+    emit.op("Mul", [largest, emit.scalar("f32", 1 / 127)], [scales!])
+    // The floor keeps rows of zeros from dividing by zero.
+    const safe = emit.temp("Max", [scales!, emit.scalar("f32", 1e-30)])
+    const unit = emit.temp("Div", [x!, safe])
+    emit.op("QuantizeLinear", [unit, emit.scalar("f32", 1), emit.scalar("u8", 128)], [codes!])
+  },
+  gradient: "none",
+}
+
+function roundEven(x: number): number {
+  const floor = Math.floor(x)
+  const rest = x - floor
+  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1
+  return floor % 2 === 0 ? floor : floor + 1
+}
+
+const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
+  arity: 3,
+  infer: ([a, b, scales], _, fail) => {
+    const [inner, outer] = b!.shape
+    const ok =
+      a!.dtype === "u8" &&
+      b!.dtype === "i8" &&
+      dimsEqual(a!.shape.at(-1)!, inner!) &&
+      shapesEqual(scales!.shape, [outer!])
+    if (!ok)
+      fail(
+        `expected u8 [..., I], i8 [I, O] and scales [O], got ${a!.dtype} ${showShape(a!.shape)}, ${b!.dtype} ${showShape(b!.shape)} and ${showShape(scales!.shape)}`,
+      )
+    return [{ dtype: "f32", shape: [...a!.shape.slice(0, -1), outer!] }]
+  },
+  evaluate: ([a, b, scales], _, [out]) => {
+    const [inner, outer] = b!.shape as [number, number]
+    const rows = sizeOf(a!.shape.slice(0, -1))
+    const data = new Float32Array(rows * outer)
+    for (let r = 0; r < rows; r++) {
+      for (let o = 0; o < outer; o++) {
+        let sum = 0
+        for (let i = 0; i < inner; i++)
+          sum += ((a!.data[r * inner + i] as number) - 128) * (b!.data[i * outer + o] as number)
+        data[r * outer + o] = sum * f32Data(scales!)[o]!
+      }
+    }
+    return [{ dtype: "f32", shape: out!.shape, data }]
+  },
+  onnx: (emit, node) => {
+    const [a, b, scales] = node.inputs
+    const inputs = [a!, b!, emit.scalar("f32", 1), scales!, emit.scalar("u8", 128), emit.none()]
+    emit.op("MatMulIntegerToFloat", inputs, node.outputs, {}, MICROSOFT)
+  },
+  gradient: "none",
+}
+
+const skipRmsNorm: OpDef<OpAttrs["skipRmsNorm"]> = {
+  arity: 3,
+  infer: ([x, skip, weight], _, fail) => {
+    const ok = shapesEqual(x!.shape, skip!.shape) && shapesEqual(weight!.shape, [x!.shape.at(-1)!])
+    if (!ok)
+      fail(
+        `expected x and skip of one shape and a gain of its width, got ${showShape(x!.shape)}, ${showShape(skip!.shape)}, ${showShape(weight!.shape)}`,
+      )
+    return [x!, x!]
+  },
+  evaluate: ([x, skip, weight], { epsilon }, [out]) => {
+    const width = x!.shape.at(-1)!
+    const sum = f32Data(x!).map((value, i) => value + f32Data(skip!)[i]!)
+    const normed = new Float32Array(sum.length)
+    for (let start = 0; start < sum.length; start += width) {
+      let squares = 0
+      for (let i = 0; i < width; i++) squares += sum[start + i]! ** 2
+      const inverse = 1 / Math.sqrt(squares / width + epsilon)
+      for (let i = 0; i < width; i++) normed[start + i] = sum[start + i]! * inverse * f32Data(weight!)[i]!
+    }
+    return [
+      { dtype: "f32", shape: out!.shape, data: normed },
+      { dtype: "f32", shape: out!.shape, data: sum },
+    ]
+  },
+  onnx: (emit, node) => {
+    const [normed, sum] = node.outputs
+    const attributes = { epsilon: { float: node.attrs.epsilon } }
+    const outputs = [normed!, emit.none(), emit.none(), sum!]
+    emit.op("SkipSimplifiedLayerNormalization", node.inputs, outputs, attributes, MICROSOFT)
+  },
+  gradient: "none",
+}
+
+const quickGelu: OpDef<OpAttrs["quickGelu"]> = {
+  arity: 1,
+  infer: ([x]) => [x!],
+  evaluate: ([x], { alpha }, [out]) => [
+    { dtype: "f32", shape: out!.shape, data: f32Data(x!).map((value) => value / (1 + Math.exp(-alpha * value))) },
+  ],
+  onnx: (emit, node) => {
+    emit.op("QuickGelu", node.inputs, node.outputs, { alpha: { float: node.attrs.alpha } }, MICROSOFT)
+  },
+  gradient: "none",
+}
+
+const rotaryEmbedding: OpDef<OpAttrs["rotaryEmbedding"]> = {
+  arity: 3,
+  infer: (inputs, attrs, fail) => {
+    if (inputs[1]!.shape[0] !== 1) fail(`expected tables [1, T, K/2], got ${showShape(inputs[1]!.shape)}`)
+    return rotary.infer(inputs, attrs, fail)
+  },
+  evaluate: rotary.evaluate,
+  onnx: (emit, node) => {
+    const [x, cos, sin] = node.inputs
+    const [, steps, half] = cos!.shape
+    const table = (value: typeof cos) => emit.temp("Reshape", [value!, emit.shape([steps!, half!])])
+    // Row t of the tables belongs to step t: positions start at 0 (a single id stands for the first position).
+    const inputs = [x!, emit.shape([0]), table(cos), table(sin)]
+    emit.op("RotaryEmbedding", inputs, node.outputs, { num_heads: { int: node.attrs.heads } }, MICROSOFT)
+  },
+  gradient: "none",
+}
+
+export const TARGET = {
+  fusedMatMul,
+  matMulNBits,
+  quantizeRows,
+  matMulIntegerToFloat,
+  skipRmsNorm,
+  quickGelu,
+  rotaryEmbedding,
+}

@@ -1,0 +1,74 @@
+/** @file config.json of MiniCPM-o 2.6, checked and typed. Field names are the file's own in camelCase. */
+import { z } from "zod"
+import { ConfigError } from "../../util/index.ts"
+
+const size = z.int().positive()
+
+const qwen2Fields = z.object({
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size,
+  num_attention_heads: size,
+  num_key_value_heads: size,
+  vocab_size: size,
+  rope_theta: z.number().positive(),
+  rms_norm_eps: z.number().positive(),
+  max_position_embeddings: size,
+  tie_word_embeddings: z.boolean().default(false),
+  hidden_act: z.literal("silu").default("silu"),
+})
+
+/** The language model's part of the config. */
+export type Qwen2Config = {
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  readonly numHiddenLayers: number
+  readonly numAttentionHeads: number
+  readonly numKeyValueHeads: number
+  /** Width of one head, K. */
+  readonly headSize: number
+  readonly vocabSize: number
+  readonly ropeTheta: number
+  readonly rmsNormEps: number
+  readonly maxPositionEmbeddings: number
+  readonly tieWordEmbeddings: boolean
+}
+
+/**
+ * Reads the language model's fields.
+ * @param source names the file in errors
+ * @throws ConfigError naming the first wrong field
+ */
+export function parseQwen2Config(json: unknown, source = "config.json"): Qwen2Config {
+  const parsed = qwen2Fields.safeParse(json)
+  if (!parsed.success) throw configError(source, parsed.error)
+  const c = parsed.data
+  if (c.hidden_size % c.num_attention_heads !== 0 || c.num_attention_heads % c.num_key_value_heads !== 0) {
+    throw new ConfigError(
+      `${source}: expected hidden_size to be a multiple of num_attention_heads and that of num_key_value_heads, ` +
+        `got ${c.hidden_size}, ${c.num_attention_heads}, ${c.num_key_value_heads}`,
+    )
+  }
+  const headSize = c.hidden_size / c.num_attention_heads
+  if (headSize % 2 !== 0) throw new ConfigError(`${source}: expected an even head size for rotary, got ${headSize}`)
+  return {
+    hiddenSize: c.hidden_size,
+    intermediateSize: c.intermediate_size,
+    numHiddenLayers: c.num_hidden_layers,
+    numAttentionHeads: c.num_attention_heads,
+    numKeyValueHeads: c.num_key_value_heads,
+    headSize,
+    vocabSize: c.vocab_size,
+    ropeTheta: c.rope_theta,
+    rmsNormEps: c.rms_norm_eps,
+    maxPositionEmbeddings: c.max_position_embeddings,
+    tieWordEmbeddings: c.tie_word_embeddings,
+  }
+}
+
+/** The first complaint of a schema, in our grammar. */
+export function configError(source: string, error: z.ZodError): ConfigError {
+  const issue = error.issues[0]!
+  const field = issue.path.join(".") || "the file"
+  return new ConfigError(`${source}: ${field}: ${issue.message} (compare with the official config.json)`)
+}

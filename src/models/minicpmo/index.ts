@@ -1,0 +1,11 @@
+export { configError, parseQwen2Config, type Qwen2Config } from "./config.ts"
+export {
+  LLM_PREFIX,
+  type Qwen2Spec,
+  qwen2EmbeddingGraph,
+  qwen2HeadGraph,
+  qwen2LayersGraph,
+  qwen2NormGraph,
+  qwen2Slot,
+  qwen2Spec,
+} from "./qwen2.ts"

@@ -1,0 +1,1 @@
+export { createOrtNodeExecutor, findVulkanDriver, type OrtNodeOptions } from "./ort.node.ts"

@@ -1,0 +1,270 @@
+/**
+ * @file Key/value caches in host memory. The runtime owns one growing buffer per layer; graphs read it as an input (never
+ * copied) and give back only the new rows. Keys are stored after rotary embedding.
+ */
+import { type HostTensor, tensor } from "../tensor/index.ts"
+import { InputError, invariant } from "../util/index.ts"
+
+/** The layers of a cache: names of the graph's slots and their sizes. */
+export type CacheSpec = readonly { readonly name: string; readonly kvHeads: number; readonly headSize: number }[]
+
+/** Saved cache: everything needed to go on in another process. */
+export type CacheSnapshot = {
+  readonly rows: number
+  readonly length: number
+  readonly valid: Uint8Array // [B, length]
+  readonly slots: { readonly [name: string]: { readonly keys: Float32Array; readonly values: Float32Array } } // [B, G, length, K]
+}
+
+/** Rotates one key back and forth; given by who knows the rotary tables. `delta` is the change of position. */
+export type RotateKey = (key: Float32Array, delta: number) => void
+
+type Buffers = { readonly kvHeads: number; readonly headSize: number; keys: Float32Array; values: Float32Array } // [B, G, C, K]
+
+/** The value that masks a score out: exp of it is 0, and no sum with a score overflows to -inf. */
+const MASKED = -1e30
+
+export class KvCache {
+  readonly rows: number
+  private readonly step: number
+  private readonly spec: CacheSpec
+  private readonly slots = new Map<string, Buffers>()
+  private capacityValue = 0
+  private lengthValue = 0
+  /** 1 where a cached position is real, 0 where it pads a batch. */
+  private validRows: Uint8Array[]
+
+  /** @param step capacity grows by this many positions; 1 keeps buffers exactly as long as their content */
+  constructor(spec: CacheSpec, rows: number, step = 256) {
+    this.spec = spec
+    this.rows = rows
+    this.step = step
+    this.validRows = Array.from({ length: rows }, () => new Uint8Array(0))
+    for (const { name, kvHeads, headSize } of spec) {
+      this.slots.set(name, { kvHeads, headSize, keys: new Float32Array(0), values: new Float32Array(0) })
+    }
+    this.reserve(step > 1 ? step : 0)
+  }
+
+  /** Cached positions of each row, padding included. */
+  get length(): number {
+    return this.lengthValue
+  }
+
+  /** Positions that the buffers hold; graphs see this many and a mask. */
+  get capacity(): number {
+    return this.capacityValue
+  }
+
+  get sizeBytes(): number {
+    let total = 0
+    for (const { keys, values } of this.slots.values()) total += keys.byteLength + values.byteLength
+    return total
+  }
+
+  /** [B, G, capacity, K] views of a slot, valid until the cache changes. */
+  feed(name: string): { keys: HostTensor; values: HostTensor } {
+    const slot = this.slots.get(name)
+    invariant(slot, `the cache has no slot ${name}`)
+    const shape = [this.rows, slot.kvHeads, this.capacityValue, slot.headSize]
+    return { keys: tensor("f32", shape, slot.keys), values: tensor("f32", shape, slot.values) }
+  }
+
+  /** Number of real positions of a row: the position id of its next token. */
+  realLength(row: number): number {
+    return this.validRows[row]!.subarray(0, this.lengthValue).reduce((sum, bit) => sum + bit, 0)
+  }
+
+  /**
+   * Additive mask of T new positions over capacity + T columns, causal among the new ones.
+   * @param valid which new positions are real, [B, T]
+   * @returns [B, 1, T, capacity + T], or [1, 1, …] when all rows agree
+   */
+  mask(steps: number, valid?: Uint8Array): HostTensor<"f32"> {
+    const columns = this.capacityValue + steps
+    const padded = valid?.includes(0) || this.validRows.some((row) => row.subarray(0, this.lengthValue).includes(0))
+    const rows = padded ? this.rows : 1
+    const data = new Float32Array(rows * steps * columns)
+    for (let b = 0; b < rows; b++) {
+      for (let t = 0; t < steps; t++) {
+        const line = data.subarray((b * steps + t) * columns, (b * steps + t + 1) * columns)
+        line.fill(MASKED, this.lengthValue, this.capacityValue)
+        line.fill(MASKED, this.capacityValue + t + 1)
+        if (!padded) continue
+        for (let j = 0; j < this.lengthValue; j++) if (!this.validRows[b]![j]) line[j] = MASKED
+        for (let j = 0; j <= t; j++) if (valid && !valid[b * steps + j]) line[this.capacityValue + j] = MASKED
+      }
+    }
+    return tensor("f32", [rows, 1, steps, columns], data)
+  }
+
+  /** Appends the new rows [B, T, G·K] of every slot. */
+  append(
+    steps: number,
+    newRows: (slot: string) => { keys: Float32Array; values: Float32Array },
+    valid?: Uint8Array,
+  ): void {
+    this.reserve(this.lengthValue + steps)
+    for (const [name, slot] of this.slots) {
+      const fresh = newRows(name)
+      this.scatter(slot, slot.keys, fresh.keys, steps)
+      this.scatter(slot, slot.values, fresh.values, steps)
+    }
+    for (let b = 0; b < this.rows; b++) {
+      for (let t = 0; t < steps; t++) this.validRows[b]![this.lengthValue + t] = valid ? valid[b * steps + t]! : 1
+    }
+    this.lengthValue += steps
+  }
+
+  private scatter({ kvHeads, headSize }: Buffers, target: Float32Array, rows: Float32Array, steps: number): void {
+    for (let b = 0; b < this.rows; b++) {
+      for (let g = 0; g < kvHeads; g++) {
+        const start = ((b * kvHeads + g) * this.capacityValue + this.lengthValue) * headSize
+        for (let t = 0; t < steps; t++) {
+          const from = ((b * steps + t) * kvHeads + g) * headSize
+          target.set(rows.subarray(from, from + headSize), start + t * headSize)
+        }
+      }
+    }
+  }
+
+  private reserve(positions: number): void {
+    if (positions <= this.capacityValue) return
+    this.resize(Math.ceil(positions / this.step) * this.step)
+  }
+
+  private resize(capacity: number): void {
+    const old = this.capacityValue
+    const kept = Math.min(this.lengthValue, capacity)
+    for (const slot of this.slots.values()) {
+      slot.keys = regrouped(slot.keys, this.rows * slot.kvHeads, old, capacity, kept, slot.headSize)
+      slot.values = regrouped(slot.values, this.rows * slot.kvHeads, old, capacity, kept, slot.headSize)
+    }
+    this.validRows = this.validRows.map((row) => {
+      const grown = new Uint8Array(capacity)
+      grown.set(row.subarray(0, kept))
+      return grown
+    })
+    this.capacityValue = capacity
+  }
+
+  /** Forgets all positions from `length` on. Memory shrinks when a step or more is no longer needed. */
+  truncate(length: number): void {
+    if (!Number.isInteger(length) || length < 0 || length > this.lengthValue) {
+      throw new InputError(`cache.truncate: expected a length in [0, ${this.lengthValue}], got ${length}`)
+    }
+    this.lengthValue = length
+    const needed = Math.max(this.step > 1 ? this.step : 0, Math.ceil(length / this.step) * this.step)
+    if (this.step === 1 || needed < this.capacityValue) this.resize(needed)
+  }
+
+  /** An independent copy. */
+  fork(): KvCache {
+    return this.selectRows(Array.from({ length: this.rows }, (_, row) => row))
+  }
+
+  /** A copy whose row i is row ids[i] of this cache (beams). */
+  selectRows(ids: readonly number[]): KvCache {
+    const copy = new KvCache(this.spec, ids.length, this.step)
+    copy.lengthValue = this.lengthValue
+    copy.capacityValue = this.capacityValue
+    copy.validRows = ids.map((id) => {
+      const row = this.validRows[id]
+      if (!row) throw new InputError(`cache.selectRows: expected rows in [0, ${this.rows}), got ${id}`)
+      return row.slice()
+    })
+    for (const [name, slot] of this.slots) {
+      const width = slot.kvHeads * this.capacityValue * slot.headSize
+      const pick = (data: Float32Array) => {
+        const picked = new Float32Array(ids.length * width)
+        for (const [i, id] of ids.entries()) picked.set(data.subarray(id * width, (id + 1) * width), i * width)
+        return picked
+      }
+      copy.slots.set(name, { ...slot, keys: pick(slot.keys), values: pick(slot.values) })
+    }
+    return copy
+  }
+
+  /**
+   * Cuts positions [from, to) out; later keys move to earlier positions, so they are rotated back by `to - from`.
+   * Only for caches without padding.
+   */
+  remove(from: number, to: number, rotate: RotateKey): void {
+    if (!(Number.isInteger(from) && Number.isInteger(to) && 0 <= from && from <= to && to <= this.lengthValue)) {
+      throw new InputError(`cache.remove: expected 0 ≤ from ≤ to ≤ ${this.lengthValue}, got ${from} to ${to}`)
+    }
+    invariant(
+      !this.validRows.some((row) => row.subarray(0, this.lengthValue).includes(0)),
+      "remove from a padded cache",
+    )
+    const capacity = this.capacityValue
+    for (const { kvHeads, headSize, keys, values } of this.slots.values()) {
+      for (let bg = 0; bg < this.rows * kvHeads; bg++) {
+        const base = bg * capacity
+        const end = (base + this.lengthValue) * headSize
+        for (let j = to; j < this.lengthValue; j++) {
+          rotate(keys.subarray((base + j) * headSize, (base + j + 1) * headSize), from - to)
+        }
+        keys.copyWithin((base + from) * headSize, (base + to) * headSize, end)
+        values.copyWithin((base + from) * headSize, (base + to) * headSize, end)
+      }
+    }
+    this.truncate(this.lengthValue - (to - from))
+  }
+
+  snapshot(): CacheSnapshot {
+    const pack = (data: Float32Array, groups: number, headSize: number) =>
+      regrouped(data, groups, this.capacityValue, this.lengthValue, this.lengthValue, headSize)
+    const slots = Object.fromEntries(
+      [...this.slots].map(([name, { kvHeads, headSize, keys, values }]) => [
+        name,
+        { keys: pack(keys, this.rows * kvHeads, headSize), values: pack(values, this.rows * kvHeads, headSize) },
+      ]),
+    )
+    const valid = new Uint8Array(this.rows * this.lengthValue)
+    for (const [b, row] of this.validRows.entries()) valid.set(row.subarray(0, this.lengthValue), b * this.lengthValue)
+    return { rows: this.rows, length: this.lengthValue, valid, slots }
+  }
+
+  /** @throws InputError when the snapshot is of another model or another number of rows */
+  restore(snapshot: CacheSnapshot): void {
+    const { rows, length, valid, slots } = snapshot
+    if (rows !== this.rows) throw new InputError(`cache.restore: expected ${this.rows} rows, got ${rows}`)
+    for (const [name, { kvHeads, headSize }] of this.slots) {
+      const expected = rows * kvHeads * length * headSize
+      const saved = slots[name]
+      if (saved?.keys.length !== expected || saved.values.length !== expected) {
+        throw new InputError(
+          `cache.restore: expected ${expected} values for ${name}, got ${saved?.keys.length ?? "none"}`,
+        )
+      }
+    }
+    this.truncate(0)
+    this.reserve(length)
+    this.lengthValue = length
+    for (const [name, slot] of this.slots) {
+      const unpack = (data: Float32Array) =>
+        regrouped(data, rows * slot.kvHeads, length, this.capacityValue, length, slot.headSize)
+      slot.keys = unpack(slots[name]!.keys)
+      slot.values = unpack(slots[name]!.values)
+    }
+    for (let b = 0; b < rows; b++) this.validRows[b]!.set(valid.subarray(b * length, (b + 1) * length))
+  }
+}
+
+/** Copies `kept` positions of each group from buffers of one capacity to another. */
+function regrouped(
+  data: Float32Array,
+  groups: number,
+  from: number,
+  to: number,
+  kept: number,
+  headSize: number,
+): Float32Array {
+  const out = new Float32Array(groups * to * headSize)
+  for (let i = 0; i < groups; i++) {
+    const start = i * from * headSize
+    out.set(data.subarray(start, start + kept * headSize), i * to * headSize)
+  }
+  return out
+}

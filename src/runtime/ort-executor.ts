@@ -1,0 +1,111 @@
+/**
+ * @file The executor over ONNX Runtime, native or web: graphs are lowered, serialized and run as sessions. The caller
+ * gives the runtime's API, so that this file needs neither package.
+ */
+import type { InferenceSession, Tensor, TensorConstructor } from "onnxruntime-common"
+import { exportOnnx, type Graph, lowerFor, modelOutputs, type Target, verify } from "../graph/index.ts"
+import type { DType, HostTensor, TypedArray } from "../tensor/index.ts"
+import { BackendError, errorText } from "../util/index.ts"
+import type { Executor, Feeds, Program, WeightStore } from "./executor.ts"
+import { bindFeeds } from "./interpreter.ts"
+import { KvCache } from "./kv-cache.ts"
+import { takeNewRows, withCache } from "./prepare.ts"
+
+/** The part of the ONNX Runtime API that is used. */
+export type OrtApi = {
+  readonly createSession: (model: Uint8Array, weights: WeightStore) => Promise<InferenceSession>
+  readonly Tensor: TensorConstructor
+}
+
+export type OrtOptions = {
+  readonly device: Executor["device"]
+  readonly target: Target
+  readonly api: OrtApi
+}
+
+const ORT_TYPE: { readonly [D in DType]?: Tensor.Type } = {
+  f32: "float32",
+  f16: "float16",
+  i64: "int64",
+  i32: "int32",
+  i8: "int8",
+  u8: "uint8",
+  bool: "bool",
+}
+
+type OrtProgram = Program & { session: InferenceSession | undefined }
+
+/** Inputs are wrapped, not copied. */
+function toOrt(api: OrtApi, value: HostTensor): Tensor {
+  const type = ORT_TYPE[value.dtype]
+  if (!type)
+    throw new BackendError(`runtime: expected a dtype that ONNX Runtime takes from JavaScript, got ${value.dtype}`)
+  return new api.Tensor(type, value.data as Float32Array, value.shape)
+}
+
+function fromOrt(value: Tensor, dtype: DType): HostTensor {
+  return { dtype, shape: value.dims, data: value.data as TypedArray } as HostTensor
+}
+
+function weightBytes(weights: WeightStore, name: string, dtype: DType, shape: readonly number[]): Uint8Array {
+  const { data } = weights.read(name, dtype, shape)
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+}
+
+export function createOrtExecutor({ device, target, api }: OrtOptions): Executor {
+  const programs = new Set<OrtProgram>()
+  return {
+    device,
+    async compile(graph: Graph, weights: WeightStore) {
+      const lowered = lowerFor(graph, { target, storage: weights.storage })
+      verify(lowered)
+      const model = exportOnnx(
+        lowered,
+        (name, dtype, shape) => weights.locate?.(name) ?? weightBytes(weights, name, dtype, shape),
+      )
+      let session: InferenceSession
+      try {
+        session = await api.createSession(model, weights)
+      } catch (cause) {
+        throw new BackendError(`${graph.name}: expected ${device} to accept the graph, got: ${errorText(cause)}`, {
+          cause,
+        })
+      }
+      const program: OrtProgram = {
+        graph: lowered,
+        session,
+        async release() {
+          programs.delete(program)
+          const live = program.session
+          program.session = undefined
+          await live?.release()
+        },
+      }
+      programs.add(program)
+      return program
+    },
+    createCache: (spec, rows) => new KvCache(spec, rows),
+    async run(program, feeds, options = {}) {
+      const { graph, session } = program as OrtProgram
+      if (!session) throw new BackendError(`${graph.name}: expected a live program, got a released one`)
+      const all = withCache(graph, feeds, options)
+      bindFeeds(graph, all)
+      const ortFeeds: { [name: string]: Tensor } = {}
+      for (const [name, value] of Object.entries(all)) {
+        if (session.inputNames.includes(name)) ortFeeds[name] = toOrt(api, value)
+      }
+      let results: InferenceSession.ReturnType
+      try {
+        results = await session.run(ortFeeds)
+      } catch (cause) {
+        throw new BackendError(`${graph.name}: ${device} failed to run: ${errorText(cause)}`, { cause })
+      }
+      const outputs: { [name: string]: HostTensor } = {}
+      for (const [name, value] of modelOutputs(graph)) outputs[name] = fromOrt(results[name] as Tensor, value.dtype)
+      return takeNewRows(graph, outputs as Feeds, options)
+    },
+    async [Symbol.asyncDispose]() {
+      for (const program of [...programs]) await program.release()
+    },
+  }
+}

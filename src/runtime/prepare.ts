@@ -1,0 +1,55 @@
+/** @file What every backend does around a run: cache feeds, the mask, and taking the new rows out of the outputs. */
+import { type Graph, type Node, newRowsName } from "../graph/index.ts"
+import type { HostTensor } from "../tensor/index.ts"
+import { f32Data } from "../tensor/index.ts"
+import { ShapeError } from "../util/index.ts"
+import type { Feeds, RunOptions } from "./executor.ts"
+
+/** Name of the mask input that executors fill from the cache. */
+export const ATTENTION_MASK = "attentionMask"
+
+/** Adds the cache's tensors and the mask to the feeds. */
+export function withCache(graph: Graph, feeds: Feeds, { cache, valid }: RunOptions): Feeds {
+  if (graph.cacheSlots.length === 0) return feeds
+  if (!cache) throw new ShapeError(`${graph.name}: expected a cache for ${graph.cacheSlots.length} slots, got none`)
+  const all: { [name: string]: HostTensor } = { ...feeds }
+  for (const { name } of graph.cacheSlots) {
+    const { keys, values } = cache.feed(name)
+    all[`${name}.keys`] = keys
+    all[`${name}.values`] = values
+  }
+  if (!feeds[ATTENTION_MASK]) all[ATTENTION_MASK] = cache.mask(newSteps(graph, feeds), valid)
+  return all
+}
+
+/** T of this run: the size of the axis that the new keys call their second. */
+function newSteps(graph: Graph, feeds: Feeds): number {
+  const steps = graph.cacheSlots[0]!.newKeys.shape[1]!
+  if (typeof steps === "number") return steps
+  for (const node of graph.nodes) {
+    if (node.op !== "input") continue
+    const { name, shape } = node.attrs as Node<"input">["attrs"]
+    const axis = shape.indexOf(steps)
+    if (axis >= 0 && feeds[name]) return feeds[name].shape[axis]!
+  }
+  throw new ShapeError(`${graph.name}: expected an input with the dim ${steps}, got none`)
+}
+
+/** Moves the slots' new rows into the cache and returns the remaining outputs. */
+export function takeNewRows(graph: Graph, outputs: Feeds, { cache, valid }: RunOptions): Feeds {
+  if (graph.cacheSlots.length === 0 || !cache) return outputs
+  const steps = outputs[newRowsName(graph.cacheSlots[0]!, "keys")]!.shape[1]!
+  const bySlot = new Map(graph.cacheSlots.map((slot) => [slot.name, slot]))
+  cache.append(
+    steps,
+    (name) => {
+      const slot = bySlot.get(name)!
+      return {
+        keys: f32Data(outputs[newRowsName(slot, "keys")]!),
+        values: f32Data(outputs[newRowsName(slot, "values")]!),
+      }
+    },
+    valid,
+  )
+  return Object.fromEntries(Object.entries(outputs).filter(([name]) => graph.outputs.has(name)))
+}

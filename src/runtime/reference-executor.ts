@@ -1,0 +1,61 @@
+/** @file The executor that runs graphs in the reference interpreter: no native code, exact cache lengths. */
+import { type Graph, lowerFor, type Node, rewrite, verify } from "../graph/index.ts"
+import type { HostTensor } from "../tensor/index.ts"
+import { BackendError } from "../util/index.ts"
+import type { Executor, Feeds, Program, WeightStore } from "./executor.ts"
+import { interpret } from "./interpreter.ts"
+import { KvCache } from "./kv-cache.ts"
+import { takeNewRows, withCache } from "./prepare.ts"
+
+type ReferenceProgram = Program & { weights: ((name: string) => HostTensor) | undefined }
+
+/** True when some linear weight is stored quantized, so that the graph must be lowered to be run as stored. */
+function hasQuantized(graph: Graph, weights: WeightStore): boolean {
+  return graph.nodes.some(({ op, inputs }) => {
+    const weight = op === "linear" ? inputs[1]!.node : undefined
+    return weight?.op === "weight" && weights.storage((weight.attrs as Node<"weight">["attrs"]).name).kind !== "f32"
+  })
+}
+
+/** Graphs run unlowered, except that quantized linear layers compute with their codes. */
+export function createReferenceExecutor(): Executor {
+  return {
+    device: "reference",
+    async compile(graph, weights) {
+      const runnable = hasQuantized(graph, weights)
+        ? lowerFor(graph, { target: "cpu", storage: weights.storage })
+        : rewrite(graph, [])
+      verify(runnable)
+      const types = new Map<string, Node<"weight">["attrs"]>()
+      for (const node of runnable.nodes) {
+        if (node.op !== "weight") continue
+        const attrs = node.attrs as Node<"weight">["attrs"]
+        types.set(attrs.name, attrs)
+      }
+      const loaded = new Map<string, HostTensor>()
+      const lookUp = (name: string): HostTensor => {
+        const { dtype, shape } = types.get(name)!
+        const known = loaded.get(name) ?? weights.read(name, dtype, shape)
+        loaded.set(name, known)
+        return known
+      }
+      const program: ReferenceProgram = {
+        graph: runnable,
+        weights: lookUp,
+        async release() {
+          program.weights = undefined
+          loaded.clear()
+        },
+      }
+      return program
+    },
+    createCache: (spec, rows) => new KvCache(spec, rows, 1),
+    async run(program, feeds, options = {}): Promise<Feeds> {
+      const { weights } = program as ReferenceProgram
+      if (!weights) throw new BackendError(`${program.graph.name}: expected a live program, got a released one`)
+      const outputs = interpret(program.graph, withCache(program.graph, feeds, options), weights)
+      return takeNewRows(program.graph, outputs, options)
+    },
+    async [Symbol.asyncDispose]() {},
+  }
+}
