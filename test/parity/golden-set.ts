@@ -1,0 +1,54 @@
+/** @file A folder of goldens: the list of cases, their arrays and data, and the checkpoint they were recorded with. */
+import { type Checkpoint, type FileSource, openCheckpoint, openSafetensors, readJsonObject } from "../../src/checkpoint/index.ts"
+import { openFolder } from "../../src/checkpoint/index.node.ts"
+import type { HostTensor } from "../../src/tensor/index.ts"
+
+/** One entry of cases.json. */
+export type GoldenCase = {
+  readonly name: string
+  readonly component: string
+  readonly file: string | null
+  readonly data?: string
+  readonly inputs: { readonly [key: string]: { readonly tensor: string } }
+  readonly outputs: { readonly [key: string]: { readonly tensor: string } }
+  // biome-ignore lint/suspicious/noExplicitAny: free-form settings of each case, checked by the case that reads them
+  readonly params: { readonly [key: string]: any }
+  readonly tolerance: { readonly [kind: string]: unknown }
+}
+
+/** A set opened for reading; `checkpoint` is the model folder of the set. */
+export type GoldenSet = {
+  readonly directory: string
+  readonly folder: FileSource
+  readonly checkpointFolder: FileSource
+  readonly checkpoint: Checkpoint
+  readonly cases: readonly GoldenCase[]
+}
+
+/** @throws CheckpointError or ConfigError when the folder is not a set of goldens */
+export async function openGoldenSet(directory: string): Promise<GoldenSet> {
+  const folder = openFolder(directory)
+  const checkpointFolder = openFolder(`${directory}/checkpoint`)
+  const list = await readJsonObject(folder, "cases.json")
+  return {
+    directory,
+    folder,
+    checkpointFolder,
+    checkpoint: await openCheckpoint(checkpointFolder),
+    cases: list.cases as unknown as GoldenCase[],
+  }
+}
+
+/** The arrays of a case by their keys, inputs and outputs apart. */
+export async function readArrays(
+  set: GoldenSet,
+  golden: GoldenCase,
+): Promise<{ inputs: { [key: string]: HostTensor }; outputs: { [key: string]: HostTensor } }> {
+  const result = { inputs: {} as { [key: string]: HostTensor }, outputs: {} as { [key: string]: HostTensor } }
+  if (!golden.file) return result
+  const arrays = await openSafetensors(set.folder, golden.file)
+  for (const side of ["inputs", "outputs"] as const) {
+    for (const [key, { tensor }] of Object.entries(golden[side])) result[side][key] = await arrays.read(tensor)
+  }
+  return result
+}

@@ -1,0 +1,57 @@
+/** @file Runs golden cases on one device: known ones are compared, unknown ones fail. */
+import type { Executor } from "../../src/runtime/index.ts"
+import { errorText } from "../../src/util/index.ts"
+import { type GoldenCase, type GoldenSet, openGoldenSet } from "./golden-set.ts"
+import { languageModelCases } from "./language-model.ts"
+import { CaseReport } from "./report.ts"
+import { tokenizerCases } from "./tokenizer.ts"
+
+/** What a case gets to work with. */
+export type CaseContext = { readonly set: GoldenSet; readonly golden: GoldenCase; readonly executor: Executor }
+/** Runs one case and records its comparisons. */
+export type CaseRunner = (context: CaseContext, report: CaseReport) => Promise<void>
+
+/** Runners by case name. */
+const RUNNERS: { readonly [name: string]: CaseRunner } = {
+  ...tokenizerCases,
+  ...languageModelCases,
+}
+
+export type CaseResult = {
+  readonly name: string
+  readonly ok: boolean
+  readonly error: number
+  readonly failures: readonly string[]
+  readonly milliseconds: number
+}
+
+/** Case names as patterns: `*` stands for anything. */
+export function matcher(patterns: readonly string[]): (name: string) => boolean {
+  const expressions = patterns.map(
+    (pattern) => new RegExp(`^${pattern.split("*").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join(".*")}$`),
+  )
+  return (name) => expressions.some((expression) => expression.test(name))
+}
+
+/** Runs the selected cases of a set in order; yields each result as it is known. */
+export async function* runCases(
+  directory: string,
+  executor: Executor,
+  selected: (name: string) => boolean,
+): AsyncGenerator<CaseResult> {
+  const set = await openGoldenSet(directory)
+  for (const golden of set.cases) {
+    if (!selected(golden.name)) continue
+    const report = new CaseReport(golden)
+    const start = performance.now()
+    const run = RUNNERS[golden.name]
+    try {
+      if (run) await run({ set, golden, executor }, report)
+      else report.failures.push("no such case is known here")
+    } catch (error) {
+      report.failures.push(`stopped: ${errorText(error)}`)
+    }
+    const milliseconds = performance.now() - start
+    yield { name: golden.name, ok: report.failures.length === 0, error: report.error, failures: report.failures, milliseconds }
+  }
+}
