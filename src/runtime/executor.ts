@@ -29,6 +29,8 @@ export type Program = {
 export type RunOptions = {
   /** Fed to the graph's cache slots and, when the run succeeds, extended by its new rows. */
   readonly cache?: KvCache
+  /** False when other graphs of the same pass follow: new rows are staged, and the last graph's run advances the cache. */
+  readonly advance?: boolean
   /** Which of the T new positions of each row are real, [B, T]; all when absent (left-padded batches). */
   readonly valid?: Uint8Array
 }

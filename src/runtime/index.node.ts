@@ -1,1 +1,1 @@
-export { createOrtNodeExecutor, findVulkanDriver, type OrtNodeOptions } from "./ort.node.ts"
+export { createOrtNodeExecutor, findVulkanDriver, type OrtNodeOptions, useVulkanDriver } from "./ort.node.ts"

@@ -77,13 +77,15 @@ export class KvCache {
 
   /**
    * Additive mask of T new positions over capacity + T columns, causal among the new ones.
+   * @param perRow one mask for each row; without it all rows must agree
    * @param valid which new positions are real, [B, T]
-   * @returns [B, 1, T, capacity + T], or [1, 1, …] when all rows agree
+   * @returns [B or 1, 1, T, capacity + T]
    */
-  mask(steps: number, valid?: Uint8Array): HostTensor<"f32"> {
+  mask(steps: number, perRow: boolean, valid?: Uint8Array): HostTensor<"f32"> {
     const columns = this.capacityValue + steps
     const padded = valid?.includes(0) || this.validRows.some((row) => row.subarray(0, this.lengthValue).includes(0))
-    const rows = padded ? this.rows : 1
+    invariant(perRow || this.rows === 1 || !padded, "a padded batch needs a mask for each row")
+    const rows = perRow ? this.rows : 1
     const data = new Float32Array(rows * steps * columns)
     for (let b = 0; b < rows; b++) {
       for (let t = 0; t < steps; t++) {
@@ -98,18 +100,21 @@ export class KvCache {
     return tensor("f32", [rows, 1, steps, columns], data)
   }
 
-  /** Appends the new rows [B, T, G·K] of every slot. */
-  append(
-    steps: number,
-    newRows: (slot: string) => { keys: Float32Array; values: Float32Array },
-    valid?: Uint8Array,
-  ): void {
+  /**
+   * Writes the new rows [B, T, G·K] of one slot behind the cached positions. They count only after `advance`, so that a
+   * pass in several parts (or one that is abandoned) leaves the cache as it was.
+   */
+  stage(name: string, steps: number, rows: { readonly keys: Float32Array; readonly values: Float32Array }): void {
     this.reserve(this.lengthValue + steps)
-    for (const [name, slot] of this.slots) {
-      const fresh = newRows(name)
-      this.scatter(slot, slot.keys, fresh.keys, steps)
-      this.scatter(slot, slot.values, fresh.values, steps)
-    }
+    const slot = this.slots.get(name)
+    invariant(slot, `the cache has no slot ${name}`)
+    this.scatter(slot, slot.keys, rows.keys, steps)
+    this.scatter(slot, slot.values, rows.values, steps)
+  }
+
+  /** Makes staged rows part of the cache. @param valid which new positions are real, [B, T]; all when absent */
+  advance(steps: number, valid?: Uint8Array): void {
+    this.reserve(this.lengthValue + steps)
     for (let b = 0; b < this.rows; b++) {
       for (let t = 0; t < steps; t++) this.validRows[b]![this.lengthValue + t] = valid ? valid[b * steps + t]! : 1
     }

@@ -13,11 +13,17 @@ export type OrtNodeOptions = {
 /** Chromium's software Vulkan driver: enough to run WebGPU without a GPU. */
 const SWIFTSHADER_ICD = "/usr/lib/chromium/vk_swiftshader_icd.json"
 
-/** True when a software or hardware Vulkan driver for the WebGPU provider seems to be present. */
+/** The Vulkan driver that the WebGPU provider would use: the one named in the environment, or Chromium's. */
 export function findVulkanDriver(environment: { readonly [name: string]: string | undefined }): string | undefined {
   const named = environment.VK_ICD_FILENAMES ?? environment.VK_DRIVER_FILES
   if (named) return named
   return existsSync(SWIFTSHADER_ICD) ? SWIFTSHADER_ICD : undefined
+}
+
+/** Points the Vulkan loader at the software driver where no other is named. Must run before the first session. */
+export function useVulkanDriver(environment: { [name: string]: string | undefined }): void {
+  const driver = findVulkanDriver(environment)
+  if (driver) environment.VK_ICD_FILENAMES = driver
 }
 
 /** Sessions of one process compete for cores: a session's threads stop spinning as soon as its run ends. */

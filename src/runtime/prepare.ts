@@ -18,8 +18,18 @@ export function withCache(graph: Graph, feeds: Feeds, { cache, valid }: RunOptio
     all[`${name}.keys`] = keys
     all[`${name}.values`] = values
   }
-  if (!feeds[ATTENTION_MASK]) all[ATTENTION_MASK] = cache.mask(newSteps(graph, feeds), valid)
+  const mask = inputShape(graph, ATTENTION_MASK)
+  if (mask && !feeds[ATTENTION_MASK]) all[ATTENTION_MASK] = cache.mask(newSteps(graph, feeds), mask[0] !== 1, valid)
   return all
+}
+
+function inputShape(graph: Graph, wanted: string): Shape | undefined {
+  for (const node of graph.nodes) {
+    if (node.op !== "input") continue
+    const { name, shape } = node.attrs as Node<"input">["attrs"]
+    if (name === wanted) return shape
+  }
+  return undefined
 }
 
 /** T of this run: the size of the axis that the new keys call their second. */
@@ -36,20 +46,13 @@ function newSteps(graph: Graph, feeds: Feeds): number {
 }
 
 /** Moves the slots' new rows into the cache and returns the remaining outputs. */
-export function takeNewRows(graph: Graph, outputs: Feeds, { cache, valid }: RunOptions): Feeds {
+export function takeNewRows(graph: Graph, outputs: Feeds, { cache, valid, advance = true }: RunOptions): Feeds {
   if (graph.cacheSlots.length === 0 || !cache) return outputs
   const steps = outputs[newRowsName(graph.cacheSlots[0]!, "keys")]!.shape[1]!
-  const bySlot = new Map(graph.cacheSlots.map((slot) => [slot.name, slot]))
-  cache.append(
-    steps,
-    (name) => {
-      const slot = bySlot.get(name)!
-      return {
-        keys: f32Data(outputs[newRowsName(slot, "keys")]!),
-        values: f32Data(outputs[newRowsName(slot, "values")]!),
-      }
-    },
-    valid,
-  )
+  for (const slot of graph.cacheSlots) {
+    const rows = (part: "keys" | "values") => f32Data(outputs[newRowsName(slot, part)]!)
+    cache.stage(slot.name, steps, { keys: rows("keys"), values: rows("values") })
+  }
+  if (advance) cache.advance(steps, valid)
   return Object.fromEntries(Object.entries(outputs).filter(([name]) => graph.outputs.has(name)))
 }

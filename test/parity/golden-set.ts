@@ -1,6 +1,13 @@
 /** @file A folder of goldens: the list of cases, their arrays and data, and the checkpoint they were recorded with. */
-import { type Checkpoint, type FileSource, openCheckpoint, openSafetensors, readJsonObject } from "../../src/checkpoint/index.ts"
+
 import { openFolder } from "../../src/checkpoint/index.node.ts"
+import {
+  type Checkpoint,
+  type FileSource,
+  openCheckpoint,
+  openSafetensors,
+  readJsonObject,
+} from "../../src/checkpoint/index.ts"
 import type { HostTensor } from "../../src/tensor/index.ts"
 
 /** One entry of cases.json. */

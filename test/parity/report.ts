@@ -18,13 +18,14 @@ export class CaseReport {
   close(what: string, got: HostTensor, want: HostTensor, tolerance = this.tolerance): void {
     const error = relativeToMaxAbs(got, want)
     this.error = Math.max(this.error, error)
-    if (!(error <= tolerance)) this.failures.push(`${what}: error ${error.toExponential(2)} above ${tolerance.toExponential(0)}`)
+    if (!(error <= tolerance))
+      this.failures.push(`${what}: error ${error.toExponential(2)} above ${tolerance.toExponential(0)}`)
   }
 
   equal(what: string, got: unknown, want: unknown): void {
     if (isDeepStrictEqual(got, want)) return
     const show = (value: unknown) => {
-      const text = JSON.stringify(value, (_, item) => (typeof item === "bigint" ? Number(item) : item)) ?? String(value)
+      const text = JSON.stringify(value, (_, item) => (typeof item === "bigint" ? Number(item) : item))
       return text.length > 120 ? `${text.slice(0, 120)}…` : text
     }
     this.error = Number.POSITIVE_INFINITY

@@ -28,7 +28,13 @@ export type CaseResult = {
 /** Case names as patterns: `*` stands for anything. */
 export function matcher(patterns: readonly string[]): (name: string) => boolean {
   const expressions = patterns.map(
-    (pattern) => new RegExp(`^${pattern.split("*").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join(".*")}$`),
+    (pattern) =>
+      new RegExp(
+        `^${pattern
+          .split("*")
+          .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
+          .join(".*")}$`,
+      ),
   )
   return (name) => expressions.some((expression) => expression.test(name))
 }
@@ -52,6 +58,12 @@ export async function* runCases(
       report.failures.push(`stopped: ${errorText(error)}`)
     }
     const milliseconds = performance.now() - start
-    yield { name: golden.name, ok: report.failures.length === 0, error: report.error, failures: report.failures, milliseconds }
+    yield {
+      name: golden.name,
+      ok: report.failures.length === 0,
+      error: report.error,
+      failures: report.failures,
+      milliseconds,
+    }
   }
 }

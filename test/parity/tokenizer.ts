@@ -13,7 +13,13 @@ type TokenizerData = {
 
 type TtsData = {
   readonly rows: readonly { text: string; ids: number[]; decoded: string }[]
-  readonly prepared: readonly { text: string; num_text_tokens: number; ids: number[]; mask_ones: number[]; mask_len: number }[]
+  readonly prepared: readonly {
+    text: string
+    num_text_tokens: number
+    ids: number[]
+    mask_ones: number[]
+    mask_len: number
+  }[]
   readonly start_ids: readonly number[]
   readonly num_text_tokens: number
 }
@@ -29,7 +35,11 @@ const tokenizer: CaseRunner = async ({ set, golden }, report) => {
     const name = JSON.stringify(row.text)
     report.equal(`ids of ${name}`, tokenizer.encode(row.text), row.ids)
     report.equal(`text of ${name}`, tokenizer.decode(row.ids), row.decoded)
-    report.equal(`plain text of ${name}`, tokenizer.decode(row.ids, { skipSpecialTokens: true }), row.decoded_skip_special)
+    report.equal(
+      `plain text of ${name}`,
+      tokenizer.decode(row.ids, { skipSpecialTokens: true }),
+      row.decoded_skip_special,
+    )
   }
   for (const { ids, decoded } of data.partial_decode) report.equal(`text of ${ids}`, tokenizer.decode(ids), decoded)
   report.equal("special ids", Object.fromEntries(tokenizer.addedTokens), data.special_ids)
@@ -51,7 +61,11 @@ const ttsTokenizer: CaseRunner = async ({ set, golden }, report) => {
     report.equal(`prompt of ${JSON.stringify(row.text)}`, ids, row.ids)
     report.equal("text tokens", textTokens, row.num_text_tokens)
     report.equal("mask length", mask.length, row.mask_len)
-    report.equal("mask", [...mask.keys()].filter((i) => mask[i]), row.mask_ones)
+    report.equal(
+      "mask",
+      [...mask.keys()].filter((i) => mask[i]),
+      row.mask_ones,
+    )
   }
   report.equal("start ids", layout.startIds, data.start_ids)
   report.equal("size", tokenizer.size, data.num_text_tokens)

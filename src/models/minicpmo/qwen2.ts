@@ -111,22 +111,23 @@ export const LLM_PREFIX = "llm"
 
 /**
  * Layers [first, end) as one graph; a long stack is cut into several so that a step stays short.
- * Inputs: hidden [B, T, D], cos and sin [R, T, K/2] with R = 1 or B, attentionMask [M, 1, T, S + T] with M = 1 or B.
+ * Inputs: hidden [B, T, D], cos and sin [R, T, K/2], attentionMask [R, 1, T, S + T]; R is B when batched, else 1.
  * Output: hiddenStates [B, T, D] (not normed), and `hiddenStates.<i>` after layer i where asked.
  */
 export function qwen2LayersGraph(
   c: Qwen2Config,
   range: { readonly first: number; readonly end: number },
-  options: { readonly tableRows?: number | string; readonly keepHidden?: readonly number[] } = {},
+  options: { readonly batched?: boolean; readonly keepHidden?: readonly number[] } = {},
 ): Graph {
   const g = new Graph(`llm.layers.${range.first}-${range.end}`)
   const w = bindWeights(g, qwen2Spec(c), LLM_PREFIX)
-  const tableShape = [options.tableRows ?? 1, "T", c.headSize / 2]
+  const tableRows = options.batched ? "B" : 1
+  const tableShape = [tableRows, "T", c.headSize / 2]
   let hidden = g.input("hidden", "f32", ["B", "T", c.hiddenSize])
   const pass: Pass = {
     cos: g.input("cos", "f32", tableShape),
     sin: g.input("sin", "f32", tableShape),
-    mask: g.input("attentionMask", "f32", [options.tableRows === undefined ? 1 : "M", 1, "T", "S + T"]),
+    mask: g.input("attentionMask", "f32", [tableRows, 1, "T", "S + T"]),
   }
   for (let layer = range.first; layer < range.end; layer++) {
     const weights = w.model.layers[layer]!

@@ -1,0 +1,236 @@
+/**
+ * @file The language model at work: embeddings in, hidden states and logits out, over a cache. Long passes are cut into
+ * steps of at most 128 positions and a few layers each.
+ */
+import {
+  type Qwen2Config,
+  qwen2HeadGraph,
+  qwen2LayersGraph,
+  qwen2NormGraph,
+  qwen2Slot,
+} from "../models/minicpmo/index.ts"
+import { rotaryTables, rotateKey } from "../nn/index.ts"
+import type { CacheSpec, Executor, KvCache, Program, WeightStore } from "../runtime/index.ts"
+import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
+import { InputError, type Steps } from "../util/index.ts"
+
+/** A range of layers compiled as one program. */
+type Segment = { readonly program: Program; readonly last: boolean }
+
+export type LanguageModelParts = {
+  readonly config: Qwen2Config
+  readonly executor: Executor
+  /** Weights for passes over many positions; `decode` serves those over a few. They may be the same. */
+  readonly prefill: WeightStore
+  readonly decode: WeightStore
+  /** Rows of the embedding table, [ids.length, D]. */
+  readonly embeddingRows: (ids: readonly number[]) => Float32Array
+  /** Layers of one prefill step; all of them when absent. */
+  readonly layersPerStep?: number
+}
+
+/** At most so many positions in one step. */
+const MAX_STEP_POSITIONS = 128
+/** Up to so many rows (batch × positions) the memory-bound weights are faster. */
+const MAX_DECODE_ROWS = 4
+
+export type ForwardOptions = {
+  /** 1 for real positions, 0 for left padding, [B, T]. */
+  readonly valid?: Uint8Array
+  /** Adds the hidden states after these layers to the result, [B, T, D] each. */
+  readonly keepHidden?: readonly number[]
+}
+
+export class LanguageModel {
+  readonly config: Qwen2Config
+  private readonly parts: LanguageModelParts
+  private readonly norm: Program
+  private readonly head: Program
+  private readonly segments = new Map<string, Promise<readonly Segment[]>>()
+
+  private constructor(parts: LanguageModelParts, norm: Program, head: Program) {
+    this.config = parts.config
+    this.parts = parts
+    this.norm = norm
+    this.head = head
+  }
+
+  /** Compiles what every answer needs; other programs are compiled when first used. */
+  static async load(parts: LanguageModelParts): Promise<LanguageModel> {
+    const { config, executor, decode } = parts
+    const norm = await executor.compile(qwen2NormGraph(config), decode)
+    const head = await executor.compile(qwen2HeadGraph(config), decode)
+    const model = new LanguageModel(parts, norm, head)
+    await model.segmentsFor("prefill", 1, [])
+    await model.segmentsFor("decode", 1, [])
+    return model
+  }
+
+  /** An empty cache for `rows` sequences. */
+  createCache(rows = 1): KvCache {
+    const { numHiddenLayers, numKeyValueHeads: kvHeads, headSize } = this.config
+    const spec: CacheSpec = Array.from({ length: numHiddenLayers }, (_, i) => ({
+      name: qwen2Slot(i),
+      kvHeads,
+      headSize,
+    }))
+    return this.parts.executor.createCache(spec, rows)
+  }
+
+  /** Embeddings of token ids, [1, T, D]. @throws InputError for an id outside the vocabulary */
+  embed(ids: readonly number[]): HostTensor<"f32"> {
+    for (const id of ids) {
+      if (!(id >= 0 && id < this.config.vocabSize)) {
+        throw new InputError(`token id: expected one in [0, ${this.config.vocabSize}), got ${id}`)
+      }
+    }
+    return f32([1, ids.length, this.config.hiddenSize], this.parts.embeddingRows(ids))
+  }
+
+  /** Cuts positions [from, to) out of a cache, re-basing those that follow. */
+  forget(cache: KvCache, from: number, to: number): void {
+    cache.remove(from, to, rotateKey(this.config.headSize, this.config.ropeTheta))
+  }
+
+  /**
+   * Runs the layers over new positions and appends them to the cache. One step per part; a pass that is abandoned
+   * between steps keeps only whole groups of 128 positions.
+   * @param embeds [B, T, D]
+   * @returns hidden states before the final norm, [B, T, D], and those asked for
+   * @throws InputError when the positions do not fit the model's context
+   */
+  async *forward(cache: KvCache, embeds: HostTensor, options: ForwardOptions = {}): Steps<HostTensor[]> {
+    const [batch, total, width] = embeds.shape as [number, number, number]
+    if (cache.length + total > this.config.maxPositionEmbeddings) {
+      throw new InputError(
+        `context: expected at most ${this.config.maxPositionEmbeddings} positions, got ${cache.length + total} (drop earlier turns)`,
+      )
+    }
+    const kept = options.keepHidden ?? []
+    const results = Array.from({ length: 1 + kept.length }, () => new Float32Array(batch * total * width))
+    for (let start = 0; start < total; start += MAX_STEP_POSITIONS) {
+      const end = Math.min(total, start + MAX_STEP_POSITIONS)
+      const cut = (data: Float32Array) => sliceSteps(data, batch, total, width, start, end)
+      const valid = options.valid && cutMask(options.valid, batch, total, start, end)
+      const hidden = f32([batch, end - start, width], cut(f32Data(embeds)))
+      const outputs = yield* this.pass(cache, hidden, kept, valid)
+      for (const [i, output] of outputs.entries())
+        putSteps(results[i]!, f32Data(output), batch, total, width, start, end)
+    }
+    return results.map((data) => f32(embeds.shape, data))
+  }
+
+  /** All layers over at most 128 positions. */
+  private async *pass(
+    cache: KvCache,
+    embeds: HostTensor,
+    kept: readonly number[],
+    valid: Uint8Array | undefined,
+  ): Steps<HostTensor[]> {
+    const [batch, steps] = embeds.shape as [number, number]
+    const { headSize, ropeTheta } = this.config
+    const kind = batch * steps <= MAX_DECODE_ROWS ? "decode" : "prefill"
+    const segments = await this.segmentsFor(kind, batch, kept)
+    const positions = positionIds(cache, batch, steps, valid)
+    const tables = rotaryTables(positions, [batch, steps], headSize, ropeTheta)
+    const extra = new Map<number, HostTensor>()
+    let hidden = embeds
+    for (const { program, last } of segments) {
+      const runOptions = { cache, advance: last, ...(valid ? { valid } : {}) }
+      const outputs = await this.parts.executor.run(program, { hidden, ...tables }, runOptions)
+      hidden = outputs.hiddenStates!
+      for (const layer of kept)
+        if (outputs[`hiddenStates.${layer}`]) extra.set(layer, outputs[`hiddenStates.${layer}`]!)
+      yield
+    }
+    return [hidden, ...kept.map((layer) => extra.get(layer)!)]
+  }
+
+  private segmentsFor(kind: "prefill" | "decode", batch: number, kept: readonly number[]): Promise<readonly Segment[]> {
+    // A single sequence shares its rotary tables among rows, which lets backends fuse the rotation.
+    const key = `${kind}/${batch === 1 ? "one" : "many"}/${kept.join(",")}`
+    const known = this.segments.get(key)
+    if (known) return known
+    const compiled = this.compileSegments(kind, batch, kept)
+    this.segments.set(key, compiled)
+    return compiled
+  }
+
+  private async compileSegments(
+    kind: "prefill" | "decode",
+    batch: number,
+    keepHidden: readonly number[],
+  ): Promise<Segment[]> {
+    const { config, executor, layersPerStep = config.numHiddenLayers } = this.parts
+    const perStep = kind === "decode" ? config.numHiddenLayers : layersPerStep
+    const segments: Segment[] = []
+    for (let first = 0; first < config.numHiddenLayers; first += perStep) {
+      const end = Math.min(config.numHiddenLayers, first + perStep)
+      const graph = qwen2LayersGraph(config, { first, end }, { keepHidden, batched: batch > 1 })
+      const program = await executor.compile(graph, this.parts[kind])
+      segments.push({ program, last: end === config.numHiddenLayers })
+    }
+    return segments
+  }
+
+  /** The final norm over hidden states [B, T, D]. */
+  async normed(hidden: HostTensor): Promise<HostTensor> {
+    return (await this.parts.executor.run(this.norm, { hidden })).normed!
+  }
+
+  /** Logits [B, T, V] of normed hidden states [B, T, D]. */
+  async logits(normed: HostTensor): Promise<HostTensor> {
+    return (await this.parts.executor.run(this.head, { normed })).logits!
+  }
+
+  /** Logits of the last position of each row, [B, V], and its normed state, [B, D]. */
+  async lastLogits(hidden: HostTensor): Promise<{ readonly logits: Float32Array; readonly normed: Float32Array }> {
+    const [batch, steps, width] = hidden.shape as [number, number, number]
+    const rows = sliceSteps(f32Data(hidden), batch, steps, width, steps - 1, steps)
+    const normed = await this.normed(f32([batch, 1, width], rows))
+    return { logits: f32Data(await this.logits(normed)), normed: f32Data(normed) }
+  }
+}
+
+/** Positions count real tokens; padding gets position 1 like in the reference. */
+function positionIds(cache: KvCache, batch: number, steps: number, valid: Uint8Array | undefined): number[] {
+  return Array.from({ length: batch }, (_, b) => {
+    let next = cache.realLength(b)
+    return Array.from({ length: steps }, (_, t) => (valid && !valid[b * steps + t] ? 1 : next++))
+  }).flat()
+}
+
+function sliceSteps(
+  data: Float32Array,
+  batch: number,
+  total: number,
+  width: number,
+  start: number,
+  end: number,
+): Float32Array {
+  if (batch === 1) return data.slice(start * width, end * width)
+  const out = new Float32Array(batch * (end - start) * width)
+  for (let b = 0; b < batch; b++) {
+    out.set(data.subarray((b * total + start) * width, (b * total + end) * width), b * (end - start) * width)
+  }
+  return out
+}
+
+function putSteps(
+  target: Float32Array,
+  part: Float32Array,
+  batch: number,
+  total: number,
+  width: number,
+  start: number,
+  end: number,
+): void {
+  const size = (end - start) * width
+  for (let b = 0; b < batch; b++) target.set(part.subarray(b * size, (b + 1) * size), (b * total + start) * width)
+}
+
+function cutMask(valid: Uint8Array, batch: number, total: number, start: number, end: number): Uint8Array {
+  const out = new Uint8Array(batch * (end - start))
+  for (let b = 0; b < batch; b++) out.set(valid.subarray(b * total + start, b * total + end), b * (end - start))
+  return out
+}

@@ -1,0 +1,13 @@
+/** @file Work cut into steps: an async generator yields between steps, so that others may run and cancelling takes effect. */
+
+/** Long work whose every `next()` is one step; the generator's return value is the result. */
+export type Steps<T> = AsyncGenerator<void, T, void>
+
+/** Runs all steps. @throws the signal's reason when it aborts between two of them */
+export async function runSteps<T>(steps: Steps<T>, signal?: AbortSignal): Promise<T> {
+  for (;;) {
+    signal?.throwIfAborted()
+    const { done, value } = await steps.next()
+    if (done) return value
+  }
+}
