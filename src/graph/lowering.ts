@@ -14,7 +14,8 @@ export type Target = "portable" | "cpu" | "webgpu"
 /** How the weight of a linear layer is stored; see convert for the formats. */
 export type LinearStorage =
   | { readonly kind: "f32" }
-  | { readonly kind: "int8" }
+  /** `rotation`: the input is rotated in Hadamard blocks of so many channels, which spreads outliers; 1 for none. */
+  | { readonly kind: "int8"; readonly rotation: number }
   | { readonly kind: "int4"; readonly blockSize: number }
 
 export type LoweringOptions = {
@@ -35,34 +36,43 @@ function weightName(value: Value): string | undefined {
 
 function quantizedLinear(storage: (name: string) => LinearStorage): RewriteRule {
   return (g, node, [x, weight, bias]) => {
-    if (node.op !== "linear") return undefined
-    const name = weightName(weight!)
-    const kind = name === undefined ? { kind: "f32" as const } : storage(name)
-    const [outer, inner] = weight!.shape as [number, number]
-    let product: Value
-    if (kind.kind === "int4") {
-      const { blockSize } = kind
-      const blocks = Math.ceil(inner / blockSize)
-      const stored = storedNames.int4(name!)
-      const packed = g.weight(stored.codes, [outer, blocks, blockSize / 2], "u8")
-      const scales = g.weight(stored.scales, [outer, blocks])
-      product = g.apply("matMulNBits", [x!, packed, scales], { bits: 4, blockSize, inner, outer })
-    } else if (kind.kind === "int8") {
-      const stored = storedNames.int8(name!)
-      const codes = g.weight(stored.codes, [inner, outer], "i8")
-      const [rows, steps] = quantizedInput(g, x!)
-      product = g.apply("matMulIntegerToFloat", [rows, codes, g.weight(stored.scales, [outer])], {})
-      product = g.mul(product, steps)
-    } else return undefined
+    const name = node.op === "linear" ? weightName(weight!) : undefined
+    if (name === undefined) return undefined
+    const stored = storage(name)
+    if (stored.kind === "f32") return undefined
+    const product =
+      stored.kind === "int4"
+        ? int4Product(g, x!, weight!, name, stored.blockSize)
+        : int8Product(g, x!, weight!, name, stored.rotation)
     return [bias ? addBias(g, product, bias) : product]
   }
 }
 
-/** Linear layers that read one value (q, k, v; gate, up) quantize it once. */
-function quantizedInput(g: Graph, x: Value): readonly [Value, Value] {
-  const known = g.nodes.findLast((node) => node.op === "quantizeRows" && node.inputs[0] === x)
-  const outputs = known ? known.outputs : g.applyAll("quantizeRows", [x], {})
-  return [outputs[0]!, outputs[1]!]
+/** Weights in blocks with a scale each: few bytes per weight, made for one row. */
+function int4Product(g: Graph, x: Value, weight: Value, name: string, blockSize: number): Value {
+  const [outer, inner] = weight.shape as [number, number]
+  const blocks = Math.ceil(inner / blockSize)
+  const { codes, scales } = storedNames.int4(name)
+  const packed = g.weight(codes, [outer, blocks, blockSize / 2], "u8")
+  return g.apply("matMulNBits", [x, packed, g.weight(scales, [outer, blocks])], { bits: 4, blockSize, inner, outer })
+}
+
+/** Integer product of quantized rows and columns, then both scales: made for many rows. */
+function int8Product(g: Graph, x: Value, weight: Value, name: string, rotation: number): Value {
+  const [outer, inner] = weight.shape as [number, number]
+  const { codes, scales } = storedNames.int8(name)
+  const [rows, steps] = quantizedInput(g, x, rotation)
+  const columns = [g.weight(codes, [inner, outer], "i8"), g.weight(scales, [outer])]
+  return g.mul(g.apply("matMulIntegerToFloat", [rows, ...columns], {}), steps)
+}
+
+/** Linear layers that read one value (q, k, v; gate, up) rotate and quantize it once. */
+function quantizedInput(g: Graph, x: Value, rotation: number): readonly [Value, Value] {
+  const known = g.nodes.findLast(({ op, inputs, attrs }) => {
+    return op === "quantizeRows" && inputs[0] === x && (attrs as Node<"quantizeRows">["attrs"]).rotation === rotation
+  })
+  const [codes, steps] = known ? known.outputs : g.applyAll("quantizeRows", [x], { rotation })
+  return [codes!, steps!]
 }
 
 function addBias(g: Graph, x: Value, bias: Value): Value {

@@ -2,7 +2,7 @@
  * @file Graph → ONNX model. Nodes are named by their path, dims that only feeds know are computed inside the model from
  * the shapes of its inputs, weights stay where they are and are referred to by file and offset.
  */
-import { allocate, type DType, type HostTensor } from "../tensor/index.ts"
+import type { DType, HostTensor } from "../tensor/index.ts"
 import { invariant } from "../util/index.ts"
 import { type Dim, dimTerms, type Shape } from "./dim.ts"
 import type { CacheSlot, Graph } from "./graph.ts"
@@ -15,7 +15,7 @@ import {
   type OnnxValueInfo,
   onnxDataType,
 } from "./onnx-proto.ts"
-import { store } from "./ops/elementwise.ts"
+import { filled } from "./ops/elementwise.ts"
 import { isSource, opOf } from "./ops/table.ts"
 
 /** A value inside the model that no node of our graph stands for. */
@@ -41,6 +41,8 @@ export type OnnxEmitter = {
   /** i64 [n]: dims as a tensor, computed where they are symbolic. */
   shape(dims: Shape): OnnxRef
   scalar(dtype: DType, value: number): OnnxRef
+  /** A named constant, shared by all who name it. */
+  constant(name: string, value: HostTensor): OnnxRef
   /** An omitted optional input or output. */
   none(): OnnxRef
   dtype(dtype: DType): OnnxAttribute
@@ -165,9 +167,13 @@ class Emitter implements OnnxEmitter {
   }
 
   scalar(dtype: DType, value: number): OnnxRef {
-    const data = allocate(dtype, 1)
-    store(data, 0, value)
-    return this.initializer(`/constant/${dtype}/${value}`, dtype, [], new Uint8Array(data.buffer))
+    const data = filled(dtype, 1, value)
+    const name = Object.is(value, -0) ? "-0" : value
+    return this.initializer(`/constant/${dtype}/${name}`, dtype, [], new Uint8Array(data.buffer as ArrayBuffer))
+  }
+
+  constant(name: string, value: HostTensor): OnnxRef {
+    return this.initializer(name, value.dtype, value.shape, bytesOf(value))
   }
 
   none(): OnnxRef {
@@ -237,9 +243,11 @@ export function exportOnnx(graph: Graph, weightData: WeightData): Uint8Array {
       shape: value.shape.map((dim) => (typeof dim === "number" ? dim : String(dim))),
     })
   }
+  // A model without fused kernels names no domain but ONNX's own, so that any tool takes it.
+  const opsets = Object.entries(OPSETS).filter(([domain]) => emitter.nodes.some((node) => node.domain === domain))
   return encodeOnnxModel({
     name: graph.name,
-    opsets: OPSETS,
+    opsets: { "": OPSETS[""], ...Object.fromEntries(opsets) },
     inputs,
     outputs,
     initializers: [...emitter.initializers.values()],

@@ -19,6 +19,9 @@ export type CacheSnapshot = {
 /** Rotates one key back and forth; given by who knows the rotary tables. `delta` is the change of position. */
 export type RotateKey = (key: Float32Array, delta: number) => void
 
+/** Steps of spare capacity that truncation leaves. */
+const SPARE_STEPS = 4
+
 type Buffers = { readonly kvHeads: number; readonly headSize: number; keys: Float32Array; values: Float32Array } // [B, G, C, K]
 
 /** The value that masks a score out: exp of it is 0, and no sum with a score overflows to -inf. */
@@ -153,14 +156,19 @@ export class KvCache {
     this.capacityValue = capacity
   }
 
-  /** Forgets all positions from `length` on. Memory shrinks when a step or more is no longer needed. */
+  /** Forgets all positions from `length` on. Memory shrinks when several steps are no longer needed. */
   truncate(length: number): void {
     if (!Number.isInteger(length) || length < 0 || length > this.lengthValue) {
       throw new InputError(`cache.truncate: expected a length in [0, ${this.lengthValue}], got ${length}`)
     }
     this.lengthValue = length
-    const needed = Math.max(this.step > 1 ? this.step : 0, Math.ceil(length / this.step) * this.step)
-    if (this.step === 1 || needed < this.capacityValue) this.resize(needed)
+    if (this.step === 1) {
+      this.resize(length)
+      return
+    }
+    const needed = Math.max(1, Math.ceil(length / this.step)) * this.step
+    // Some slack stays: a call that is cut and goes on should not copy its cache each time.
+    if (this.capacityValue - needed >= SPARE_STEPS * this.step) this.resize(needed)
   }
 
   /** An independent copy. */

@@ -1,5 +1,5 @@
 /** @file What every backend does around a run: cache feeds, the mask, and taking the new rows out of the outputs. */
-import { type Graph, type Node, newRowsName } from "../graph/index.ts"
+import { type Graph, type Node, newRowsName, type Shape } from "../graph/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
 import { f32Data } from "../tensor/index.ts"
 import { ShapeError } from "../util/index.ts"

@@ -14,6 +14,7 @@ export {
   viewBytes,
   widenToF32,
 } from "./dtype.ts"
+export { hadamardBlock, rotateRows } from "./hadamard.ts"
 export {
   bool,
   f32,

@@ -125,8 +125,8 @@ export type OpAttrs = {
   fusedMatMul: MatmulAttrs
   /** x [..., I], packed weight u8 [O, I/block, block·bits/8], scales f32 [O, I/block]. */
   matMulNBits: MatMulNBitsAttrs
-  /** x [..., I] → u8 [..., I] (zero point 128) and row scales [..., 1]. */
-  quantizeRows: None
+  /** x [..., I], rotated in Hadamard blocks of `rotation` channels → u8 [..., I] (zero point 128), row scales [..., 1]. */
+  quantizeRows: { readonly rotation: number }
   /** a u8 [..., I] (zero point 128), b i8 [I, O], column scales [O] → f32 [..., O]. */
   matMulIntegerToFloat: None
   /** x, skip [..., D], weight [D] → rmsNorm(x + skip), x + skip. */

@@ -2,9 +2,10 @@
  * @file Ops that only lowerings make: the fused and quantized kernels of ONNX Runtime (domain com.microsoft), each with
  * the same reference evaluation as any other op, so that the interpreter can check a lowered graph.
  */
-import { f32Data, sizeOf } from "../../tensor/index.ts"
+import { f32, f32Data, rotateRows, sizeOf } from "../../tensor/index.ts"
 import { dimsEqual, shapesEqual, showShape } from "../dim.ts"
-import type { OpDef } from "../node.ts"
+import type { OpDef, Value } from "../node.ts"
+import type { OnnxEmitter, OnnxRef } from "../onnx-emit.ts"
 import { rotary } from "./attention.ts"
 import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
 import { matmul } from "./linear.ts"
@@ -71,10 +72,11 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
     { dtype: "u8", shape: x!.shape },
     { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
   ],
-  evaluate: ([x], _, [codes, scales]) => {
+  evaluate: ([x], { rotation }, [codes, scales]) => {
     const width = x!.shape.at(-1)!
     const rows = sizeOf(x!.shape.slice(0, -1))
-    const source = f32Data(x!)
+    const source = f32Data(x!).slice()
+    rotateRows(source, width, rotation)
     const quantized = new Uint8Array(source.length)
     const steps = new Float32Array(rows)
     for (let r = 0; r < rows; r++) {
@@ -90,16 +92,29 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
     ]
   },
   onnx: (emit, node) => {
-    const [x] = node.inputs
+    const { rotation } = node.attrs
+    const x = rotation === 1 ? node.inputs[0]! : emitRotation(emit, node.inputs[0]!, rotation)
     const [codes, scales] = node.outputs
-    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x!]), emit.shape([-1])], { keepdims: { int: 1 } })
+    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([-1])], { keepdims: { int: 1 } })
     emit.op("Mul", [largest, emit.scalar("f32", 1 / 127)], [scales!])
     // The floor keeps rows of zeros from dividing by zero.
     const safe = emit.temp("Max", [scales!, emit.scalar("f32", 1e-30)])
-    const unit = emit.temp("Div", [x!, safe])
+    const unit = emit.temp("Div", [x, safe])
     emit.op("QuantizeLinear", [unit, emit.scalar("f32", 1), emit.scalar("u8", 128)], [codes!])
   },
   gradient: "none",
+}
+
+/** x [..., I] as rows of one block, times the Hadamard matrix. */
+function emitRotation(emit: OnnxEmitter, x: Value, block: number): OnnxRef {
+  const width = x.shape.at(-1) as number
+  const identity = new Float32Array(block * block)
+  for (let i = 0; i < block; i++) identity[i * block + i] = 1
+  rotateRows(identity, block, block)
+  const matrix = emit.constant(`/constant/hadamard/${block}`, f32([block, block], identity))
+  const rows = emit.temp("Reshape", [x, emit.shape([-1, block])])
+  const shape = emit.shape([...x.shape.slice(0, -1), width])
+  return emit.temp("Reshape", [emit.temp("MatMul", [rows, matrix]), shape])
 }
 
 function roundEven(x: number): number {
