@@ -1,0 +1,209 @@
+/**
+ * @file Bundles: the weights of a model as a target computes with them, quantized, in one file that backends can map.
+ * `bundle.json` says what lies where in `weights.bin`. Nothing here touches files.
+ */
+import { z } from "zod"
+import { storedNames } from "../graph/index.ts"
+import { DTYPES, type DType, dtypeBytes, hadamardBlock, sizeOf, type TensorSpec } from "../tensor/index.ts"
+import { CheckpointError, ConfigError } from "../util/index.ts"
+
+export const BUNDLE_FILE = "bundle.json"
+export const WEIGHTS_FILE = "weights.bin"
+/** A format of another version is made anew. */
+export const BUNDLE_VERSION = 1
+
+/** Entries start at multiples of this: the page size, so that they can be mapped. */
+const ALIGNMENT = 4096
+
+/** Which quantized forms of linear weights a bundle holds. */
+export const QUANTIZATIONS = ["int8", "int4", "int8+int4"] as const
+export type Quantization = (typeof QUANTIZATIONS)[number]
+export const BLOCK_SIZES = [32, 64, 128] as const
+/** Elements of a row that share an int4 scale. */
+export type BlockSize = (typeof BLOCK_SIZES)[number]
+/** Larger blocks are faster and smaller and cost little accuracy once scales are searched (docs/lab-log.md). */
+export const DEFAULT_BLOCK_SIZE: BlockSize = 128
+
+export type BundleOptions = { readonly quantize: Quantization; readonly blockSize: BlockSize }
+
+/** One quantized form of a linear weight. `rotation` is the Hadamard block that its inputs are rotated by; 1 is none. */
+export type StoredLinear =
+  | { readonly kind: "int8"; readonly rotation: number }
+  | { readonly kind: "int4"; readonly blockSize: number }
+
+/** One array of `weights.bin`. */
+export type BundleEntry = {
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  readonly offset: number
+  readonly sizeBytes: number
+}
+
+/** The contents of `bundle.json`. */
+export type BundleManifest = {
+  readonly format: "omni-bundle"
+  readonly version: number
+  /** Tells bundles of other weights or options apart. */
+  readonly key: string
+  /** True when the quantized weights exist nowhere else, so that the bundle cannot be made again. */
+  readonly sourceless: boolean
+  readonly options: BundleOptions
+  /** Size of `weights.bin`. */
+  readonly sizeBytes: number
+  readonly entries: { readonly [name: string]: BundleEntry }
+  /** Forms of each quantized linear weight, by the checkpoint's name. */
+  readonly linear: { readonly [name: string]: readonly StoredLinear[] }
+}
+
+/** A tensor of the model and its arrays in the bundle, which follow each other in the file. */
+export type PlannedTensor = {
+  readonly name: string
+  readonly spec: TensorSpec
+  /** Empty for a tensor that is not quantized; it has one array under its own name. */
+  readonly forms: readonly StoredLinear[]
+  readonly parts: readonly PlannedPart[]
+}
+
+/** Array `name` of the bundle; `role` says what it is to its tensor. */
+export type PlannedPart = BundleEntry & {
+  readonly name: string
+  readonly role: "whole" | "int8" | "int8-scales" | "int4" | "int4-scales"
+}
+
+export type BundlePlan = {
+  readonly options: BundleOptions
+  readonly tensors: readonly PlannedTensor[]
+  /** Size of `weights.bin`. */
+  readonly sizeBytes: number
+}
+
+/** What the plan has to know of the model: the tensors, and which are used in a special way. */
+export type PlanInput = {
+  readonly specs: ReadonlyMap<string, TensorSpec>
+  /** Tables read by rows: kept in this dtype each. */
+  readonly byRow: ReadonlyMap<string, DType>
+  /** Linear weights that meet one row at a time: int4 alone serves them where it is made. */
+  readonly oneRow: ReadonlySet<string>
+}
+
+/** Lays out a bundle: tensors in the order of their specs, ignored ones left out. */
+export function planBundle({ specs, byRow, oneRow }: PlanInput, options: BundleOptions): BundlePlan {
+  const tensors: PlannedTensor[] = []
+  let end = 0
+  for (const [name, spec] of specs) {
+    if (spec.ignored !== undefined) continue
+    const forms = spec.quantizable && !byRow.has(name) ? formsOf(spec, oneRow.has(name), options) : []
+    const arrays = forms.length > 0 ? forms.flatMap((form) => arraysOf(name, spec, form)) : [wholeArray(name)]
+    const parts = arrays.map((array) => {
+      const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT
+      const sizeBytes = sizeOf(array.shape) * dtypeBytes(array.dtype)
+      end = offset + sizeBytes
+      return { ...array, offset, sizeBytes }
+    })
+    tensors.push({ name, spec, forms, parts })
+  }
+  return { options, tensors, sizeBytes: end }
+
+  function wholeArray(name: string): PlannedArray {
+    return { name, role: "whole", dtype: byRow.get(name) ?? "f32", shape: specs.get(name)!.shape }
+  }
+}
+
+type PlannedArray = Pick<PlannedPart, "name" | "role" | "dtype" | "shape">
+
+function formsOf(spec: TensorSpec, oneRow: boolean, { quantize, blockSize }: BundleOptions): StoredLinear[] {
+  const int8 = { kind: "int8", rotation: hadamardBlock(spec.shape[1]!) } as const
+  const int4 = { kind: "int4", blockSize } as const
+  if (quantize === "int8") return [int8]
+  return quantize === "int4" || oneRow ? [int4] : [int8, int4]
+}
+
+function arraysOf(name: string, spec: TensorSpec, form: StoredLinear): PlannedArray[] {
+  const [outer, inner] = spec.shape as [number, number]
+  if (form.kind === "int8") {
+    const { codes, scales } = storedNames.int8(name)
+    return [
+      { name: codes, role: "int8", dtype: "i8", shape: [inner, outer] },
+      { name: scales, role: "int8-scales", dtype: "f32", shape: [outer] },
+    ]
+  }
+  const { codes, scales } = storedNames.int4(name)
+  const blocks = Math.ceil(inner / form.blockSize)
+  return [
+    { name: codes, role: "int4", dtype: "u8", shape: [outer, blocks, form.blockSize / 2] },
+    { name: scales, role: "int4-scales", dtype: "f32", shape: [outer, blocks] },
+  ]
+}
+
+/** The manifest of a finished plan. */
+export function manifestOf(plan: BundlePlan, key: string, sourceless: boolean): BundleManifest {
+  const entries = plan.tensors.flatMap(({ parts }) =>
+    parts.map(({ name, dtype, shape, offset, sizeBytes }) => [name, { dtype, shape, offset, sizeBytes }] as const),
+  )
+  const linear = plan.tensors.filter(({ forms }) => forms.length > 0).map(({ name, forms }) => [name, forms] as const)
+  return {
+    format: "omni-bundle",
+    version: BUNDLE_VERSION,
+    key,
+    sourceless,
+    options: plan.options,
+    sizeBytes: plan.sizeBytes,
+    entries: Object.fromEntries(entries),
+    linear: Object.fromEntries(linear),
+  }
+}
+
+const count = z.int().nonnegative()
+
+const manifestFields = z.object({
+  format: z.literal("omni-bundle"),
+  version: z.literal(BUNDLE_VERSION),
+  key: z.string(),
+  sourceless: z.boolean(),
+  options: z.object({ quantize: z.enum(QUANTIZATIONS), blockSize: z.literal(BLOCK_SIZES) }),
+  sizeBytes: count,
+  entries: z.record(
+    z.string(),
+    z.object({ dtype: z.enum(DTYPES), shape: z.array(count), offset: count, sizeBytes: count }),
+  ),
+  linear: z.record(
+    z.string(),
+    z.array(
+      z.discriminatedUnion("kind", [
+        z.object({ kind: z.literal("int8"), rotation: z.int().positive() }),
+        z.object({ kind: z.literal("int4"), blockSize: z.literal(BLOCK_SIZES) }),
+      ]),
+    ),
+  ),
+})
+
+/**
+ * Checks the contents of a `bundle.json`.
+ * @param where names the file in errors
+ * @throws CheckpointError for another version, a missing field, or an entry outside of the weights file
+ */
+export function parseManifest(json: unknown, where: string): BundleManifest {
+  const parsed = manifestFields.safeParse(json)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!
+    const field = issue.path.join(".") || "the file"
+    throw new CheckpointError(`${where}: ${field}: ${issue.message} (delete the bundle and convert again)`)
+  }
+  for (const [name, { dtype, shape, offset, sizeBytes }] of Object.entries(parsed.data.entries)) {
+    const fits = sizeBytes === sizeOf(shape) * dtypeBytes(dtype) && offset + sizeBytes <= parsed.data.sizeBytes
+    if (!fits || offset % dtypeBytes(dtype) !== 0) {
+      const expected = `${dtype} [${shape.join(", ")}] inside ${parsed.data.sizeBytes} bytes`
+      throw new CheckpointError(`${where}: ${name}: expected ${expected}, got ${sizeBytes} bytes at ${offset}`)
+    }
+  }
+  return parsed.data
+}
+
+/** @throws ConfigError for an unknown kind or block size, naming the flag */
+export function bundleOptions(quantize: string, blockSize: number = DEFAULT_BLOCK_SIZE): BundleOptions {
+  const kind = QUANTIZATIONS.find((known) => known === quantize)
+  if (!kind) throw new ConfigError(`quantize: expected ${QUANTIZATIONS.join(", ")}, got ${quantize}`)
+  const block = BLOCK_SIZES.find((known) => known === blockSize)
+  if (!block) throw new ConfigError(`blockSize: expected ${BLOCK_SIZES.join(", ")}, got ${blockSize}`)
+  return { quantize: kind, blockSize: block }
+}

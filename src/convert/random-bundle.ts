@@ -1,0 +1,39 @@
+/**
+ * @file Random bundles: quantized weights of any size drawn as codes and scales, never held as floats. The int8 and the
+ * int4 form of a weight are separate draws, so a model made this way measures speed and memory, not agreement.
+ */
+
+import type { BundlePlan, PlannedPart, PlannedTensor } from "./bundle.ts"
+import type { BundlePiece } from "./bundle-writer.ts"
+import { type Distribution, INT4_CODE_DEVIATION, INT8_CODE_DEVIATION, randomBits, randomPieces } from "./random.ts"
+
+/** All arrays of a plan, drawn from `seed`; magnitudes are those that the specs give for random weights. */
+export function* randomBundle(plan: BundlePlan, seed: number): Generator<BundlePiece, void, undefined> {
+  for (const tensor of plan.tensors) {
+    for (const part of tensor.parts) {
+      const pieces = randomPieces(randomBits(seed, part.name), distributionOf(tensor, part), part.sizeBytes)
+      for (const bytes of pieces) yield { part: part.name, bytes }
+    }
+  }
+}
+
+/** Scales vary a little, as those of real blocks do. */
+function distributionOf({ spec }: PlannedTensor, { role, dtype }: PlannedPart): Distribution {
+  const { mean, deviation } = spec.init
+  const scales = (codeDeviation: number): Distribution => {
+    const scale = deviation / codeDeviation
+    return { kind: "normal", dtype, mean: scale, deviation: scale / 10 }
+  }
+  switch (role) {
+    case "int8":
+      return { kind: "int8-codes" }
+    case "int4":
+      return { kind: "int4-codes" }
+    case "int8-scales":
+      return scales(INT8_CODE_DEVIATION)
+    case "int4-scales":
+      return scales(INT4_CODE_DEVIATION)
+    case "whole":
+      return { kind: "normal", dtype, mean, deviation }
+  }
+}
