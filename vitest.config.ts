@@ -1,5 +1,11 @@
+/** @file Test settings. Two workers at most: model tests fill the memory bandwidth of small machines. */
 import { defineConfig } from "vitest/config"
 
 export default defineConfig({
-  test: { include: ["{src,test,bench,scripts}/**/*.test.ts"], testTimeout: 30_000, pool: "forks", maxWorkers: 2 },
+  test: {
+    include: ["{src,test,bench,scripts}/**/*.test.ts"],
+    testTimeout: 30_000,
+    pool: "forks",
+    maxWorkers: 2,
+  },
 })

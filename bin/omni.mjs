@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+/**
+ * @file The `omni` command. Plain JavaScript that old Node.js versions can run: it hands over to the Node.js that
+ * `npm ci` installed where the machine's own is too old, and says what to do where neither will do.
+ */
+import { spawn } from "node:child_process"
+import { constants } from "node:os"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
+import { bundledNode, isOldNode, nodeProblem, ROOT } from "../scripts/check-node.mjs"
+
+const entry = join(ROOT, "src", "cli", "omni.ts")
+const node = bundledNode()
+
+if (!isOldNode()) {
+  await import(pathToFileURL(entry).href)
+} else if (node === undefined) {
+  console.error(nodeProblem())
+  process.exitCode = 1
+} else {
+  const child = spawn(node, [entry, ...process.argv.slice(2)], { stdio: "inherit" })
+  // A terminal sends Ctrl-C to both processes: the child decides when to stop, this one waits for it.
+  process.on("SIGINT", () => {})
+  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
+  child.on("error", (error) => {
+    console.error(`omni: expected ${node} to start, got ${error.message} (run npm ci again)`)
+    process.exitCode = 1
+  })
+  child.on("exit", (code, signal) => {
+    process.exitCode = code ?? 128 + (signal ? constants.signals[signal] : 0)
+  })
+}
