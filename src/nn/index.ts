@@ -1,3 +1,5 @@
+export { type Conv1dOptions, type ConvSpec, conv1d, conv1dSpec, unbiasedConv1dSpec } from "./conv.ts"
+export { convNext, convNextSpec } from "./conv-next.ts"
 export {
   biasedLinearSpec,
   bindWeights,
