@@ -101,7 +101,7 @@ function importProblem(path: string, { name, target }: Import, known: ReadonlySe
     if (outside || (target !== undefined && isPlatform(target)))
       return `expected browser-safe code, got ${name} (move it to a *.node.ts file, or take it as an argument)`
   }
-  if (target === undefined || (isTest(path) && target.startsWith("../"))) return undefined
+  if (!target?.endsWith(".ts") || (isTest(path) && target.startsWith("../"))) return undefined
   if (!known.has(target)) return `expected an existing file, got ${name}`
   const targetFolder = folderOf(target)
   if (targetFolder === folder) {
