@@ -13,3 +13,5 @@ export {
   type SamplingOptions,
   sample,
 } from "./sampler.ts"
+export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"
+export { DEFAULT_MAX_PATCHES, type VisionBatch, visionBatch } from "./vision-batch.ts"

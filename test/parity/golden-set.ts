@@ -16,6 +16,7 @@ export type GoldenCase = {
   readonly component: string
   readonly file: string | null
   readonly data?: string
+  readonly assets?: readonly string[]
   readonly inputs: { readonly [key: string]: { readonly tensor: string } }
   readonly outputs: { readonly [key: string]: { readonly tensor: string } }
   // biome-ignore lint/suspicious/noExplicitAny: free-form settings of each case, checked by the case that reads them
@@ -23,8 +24,8 @@ export type GoldenCase = {
   readonly tolerance: { readonly [kind: string]: unknown }
 }
 
-/** A set opened for reading; `checkpoint` is the model folder of the set. */
-export type GoldenSet = {
+/** A set opened for reading, files included; `checkpoint` is the model folder of the set. */
+export type GoldenSet = AsyncDisposable & {
   readonly directory: string
   readonly folder: FileSource
   readonly checkpointFolder: FileSource
@@ -43,6 +44,10 @@ export async function openGoldenSet(directory: string): Promise<GoldenSet> {
     checkpointFolder,
     checkpoint: await openCheckpoint(checkpointFolder),
     cases: list.cases as unknown as GoldenCase[],
+    async [Symbol.asyncDispose]() {
+      await folder.close()
+      await checkpointFolder.close()
+    },
   }
 }
 

@@ -5,6 +5,7 @@ import { type GoldenCase, type GoldenSet, openGoldenSet } from "./golden-set.ts"
 import { languageModelCases } from "./language-model.ts"
 import { CaseReport } from "./report.ts"
 import { tokenizerCases } from "./tokenizer.ts"
+import { visionCases } from "./vision.ts"
 
 /** What a case gets to work with. */
 export type CaseContext = { readonly set: GoldenSet; readonly golden: GoldenCase; readonly executor: Executor }
@@ -15,6 +16,7 @@ export type CaseRunner = (context: CaseContext, report: CaseReport) => Promise<v
 const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...tokenizerCases,
   ...languageModelCases,
+  ...visionCases,
 }
 
 export type CaseResult = {
@@ -45,7 +47,7 @@ export async function* runCases(
   executor: Executor,
   selected: (name: string) => boolean,
 ): AsyncGenerator<CaseResult> {
-  const set = await openGoldenSet(directory)
+  await using set = await openGoldenSet(directory)
   for (const golden of set.cases) {
     if (!selected(golden.name)) continue
     const report = new CaseReport(golden)
