@@ -1,8 +1,8 @@
 /**
  * @file Symbolic dimensions. A dim is a number or a polynomial over named symbols with integer coefficients, written in
- * one canonical form ("S + T", "2*T", "floor((L - 1)/2) + 1"), so that equal dims are equal strings.
+ * one canonical form ("S + T", "2*T", "floor((L + 1)/2)"), so that equal dims are equal strings.
  */
-import { ShapeError } from "../util/index.ts"
+import { invariant, ShapeError } from "../util/index.ts"
 
 /** A known size, or an expression over symbols that feeds bind at run time. */
 export type Dim = number | string
@@ -72,9 +72,9 @@ function polynomialOf(dim: Dim): Polynomial {
   return polynomial
 }
 
-/** Grammar: sum of products of integers, names, parentheses and floor(sum/integer). */
+/** Grammar: sum of products of integers, names, (sum) and floor(product/integer). */
 function parse(text: string): Polynomial {
-  const tokens = text.match(/\d+|[A-Za-z_][A-Za-z0-9_]*|[-+*/()]/g) ?? []
+  const tokens = text.match(/\d+|[A-Za-z_][A-Za-z0-9_]*|\S/g) ?? []
   let at = 0
   const fail = (): never => {
     throw new ShapeError(`dim "${text}": expected a sum of products of names and integers (like "S + T")`)
@@ -111,10 +111,11 @@ function parse(text: string): Polynomial {
     }
     if (token === "floor") {
       expect("(")
-      const inner = sum()
+      const inner = product()
       expect("/")
       const divisor = Number(tokens[at++])
       expect(")")
+      if (!(divisor > 0)) fail()
       return polynomialOf(dimFloorDiv(format(inner), divisor))
     }
     if (!/^[A-Za-z_]/.test(token)) fail()
@@ -142,15 +143,33 @@ export function dimMul(a: Dim, b: Dim): Dim {
   return format(multiplyPolynomials(polynomialOf(a), polynomialOf(b)))
 }
 
-/** floor(a / divisor); divides exactly where every coefficient allows it. */
+/**
+ * floor(a / divisor), in one form: whole multiples leave the quotient, common factors are cancelled, and what stays
+ * inside has coefficients of 0 to divisor - 1. (So it is never negative, and a division that truncates, as ONNX has it,
+ * is the same.)
+ */
 export function dimFloorDiv(a: Dim, divisor: number): Dim {
+  invariant(Number.isInteger(divisor) && divisor > 0, `dims are divided by positive integers, got ${divisor}`)
   if (typeof a === "number") return Math.floor(a / divisor)
-  if (divisor === 1) return dimOf(a)
-  const polynomial = polynomialOf(a)
-  if ([...polynomial.values()].every((coefficient) => coefficient % divisor === 0)) {
-    return format(new Map([...polynomial].map(([key, coefficient]) => [key, coefficient / divisor])))
+  const whole = new Map<string, number>()
+  const rest = new Map<string, number>()
+  for (const [key, coefficient] of polynomialOf(a)) {
+    const quotient = Math.floor(coefficient / divisor)
+    if (quotient !== 0) whole.set(key, quotient)
+    if (coefficient !== quotient * divisor) rest.set(key, coefficient - quotient * divisor)
   }
-  return format(new Map([[`floor((${format(polynomial)})/${divisor})`, 1]]))
+  const symbolic = [...rest].filter(([key]) => key !== "")
+  if (symbolic.length === 0) return format(whole)
+  const common = symbolic.reduce((divides, [, coefficient]) => greatestCommonDivisor(divides, coefficient), divisor)
+  const inside = new Map(symbolic.map(([key, coefficient]) => [key, coefficient / common]))
+  const constant = Math.floor((rest.get("") ?? 0) / common)
+  if (constant !== 0) inside.set("", constant)
+  const quotient = divisor === common ? inside : new Map([[`floor((${format(inside)})/${divisor / common})`, 1]])
+  return format(addPolynomials(whole, quotient, 1))
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b)
 }
 
 export function dimProduct(dims: Shape): Dim {
@@ -222,6 +241,11 @@ export function evalDim(dim: Dim, bindings: DimBindings): number {
   return total
 }
 
+/** @throws ShapeError when a symbol has no value or a dim would be negative */
 export function evalShape(shape: Shape, bindings: DimBindings): number[] {
-  return shape.map((dim) => evalDim(dim, bindings))
+  return shape.map((dim) => {
+    const size = evalDim(dim, bindings)
+    if (size < 0) throw new ShapeError(`dim "${dim}": expected a size of at least 0, got ${size}`)
+    return size
+  })
 }
