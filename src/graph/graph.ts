@@ -2,13 +2,13 @@
  * @file The graph builder: a growing list of nodes in execution order, each typed when it is added. One method per op,
  * so that model code reads like the mathematics; nothing here computes.
  */
-import { type DType, type HostTensor, tensor, zeros } from "../tensor/index.ts"
+import { type DType, type HostTensor, sizeOf, tensor } from "../tensor/index.ts"
 import { invariant, ShapeError } from "../util/index.ts"
 import type { Dim, Shape } from "./dim.ts"
-import { dimOf } from "./dim.ts"
+import { dimOf, shapesEqual, showShape } from "./dim.ts"
 import type { Node, OpName, Value } from "./node.ts"
 import type { AttentionAttrs, ConvAttrs, MatmulAttrs, OpAttrs } from "./ops/attrs.ts"
-import { store } from "./ops/elementwise.ts"
+import { filled } from "./ops/elementwise.ts"
 import { inferOutputs } from "./ops/table.ts"
 
 /** One layer's place in a key/value cache: what the executor feeds and what it appends after each run. */
@@ -88,6 +88,10 @@ export class Graph {
     const known = this.sources.get(name)
     if (known) {
       invariant(known.node.op === op, `${name} is both an input and a weight`)
+      if (known.dtype !== attrs.dtype || !shapesEqual(known.shape, attrs.shape)) {
+        const [was, wanted] = [known, attrs].map(({ dtype, shape }) => `${dtype} ${showShape(shape)}`)
+        throw new ShapeError(`${this.path}/${op}: expected ${name} to stay ${was}, got ${wanted}`)
+      }
       return known
     }
     const value = this.apply(op, [], attrs)
@@ -101,9 +105,7 @@ export class Graph {
 
   /** A constant of equal elements; shapes of ones broadcast. */
   fill(dtype: DType, shape: readonly number[], value: number): Value {
-    const host = zeros(dtype, shape)
-    for (let i = 0; i < host.data.length; i++) store(host.data, i, value)
-    return this.constant(tensor(dtype, shape, host.data))
+    return this.constant(tensor(dtype, shape, filled(dtype, sizeOf(shape), value)))
   }
 
   dimValue(dim: Dim, dtype: DType, rank: number): Value {

@@ -38,6 +38,8 @@ export type OnnxEmitter = {
     attributes?: { readonly [name: string]: OnnxAttribute },
     domain?: string,
   ): OnnxRef
+  /** A Reshape that takes dims of 0 as they are. */
+  reshape(x: Value | OnnxRef, dims: Shape): OnnxRef
   /** i64 [n]: dims as a tensor, computed where they are symbolic. */
   shape(dims: Shape): OnnxRef
   scalar(dtype: DType, value: number): OnnxRef
@@ -145,6 +147,10 @@ class Emitter implements OnnxEmitter {
       dims.map((dim) => this.shape([dim])),
       { axis: { int: 0 } },
     )
+  }
+
+  reshape(x: Value | OnnxRef, dims: Shape): OnnxRef {
+    return this.temp("Reshape", [x, this.shape(dims)], { allowzero: { int: 1 } })
   }
 
   /** One symbolic dim as an i64 [1], computed once per model. */

@@ -4,17 +4,23 @@ import { dimAdd, dimMul, dimsEqual, showShape } from "../dim.ts"
 import type { Graph } from "../graph.ts"
 import type { OpDef, Value } from "../node.ts"
 import type { AttentionAttrs, OpAttrs } from "./attrs.ts"
+import { requireOneDtype } from "./elementwise.ts"
 
 export const rotary: OpDef<OpAttrs["rotary"]> = {
   arity: 3,
   infer: ([x, cos, sin], { heads }, fail) => {
     const [batch, steps, width] = x!.shape
     const half = typeof width === "number" ? width / heads / 2 : Number.NaN
-    if (!Number.isInteger(half)) fail(`expected [B, T, ${heads}·K] with an even K, got ${showShape(x!.shape)}`)
+    requireOneDtype([x!, cos!, sin!], fail)
+    if (x!.shape.length !== 3 || !Number.isInteger(half))
+      fail(`expected [B, T, ${heads}·K] with an even K, got ${showShape(x!.shape)}`)
     for (const table of [cos!, sin!]) {
       const [tableBatch, tableSteps, tableHalf] = table.shape
       const ok =
-        (tableBatch === 1 || dimsEqual(tableBatch!, batch!)) && dimsEqual(tableSteps!, steps!) && tableHalf === half
+        table.shape.length === 3 &&
+        (tableBatch === 1 || dimsEqual(tableBatch!, batch!)) &&
+        dimsEqual(tableSteps!, steps!) &&
+        tableHalf === half
       if (!ok) fail(`expected a table [1 or ${batch}, ${steps}, ${half}], got ${showShape(table.shape)}`)
     }
     return [x!]
@@ -109,6 +115,7 @@ export const attention: OpDef<AttentionAttrs> = {
   infer: (inputs, attrs, fail) => {
     const expected = 3 + (attrs.cached ? 2 : 0) + (attrs.masked ? 1 : 0)
     if (inputs.length !== expected) fail(`expected ${expected} inputs, got ${inputs.length}`)
+    requireOneDtype(inputs, fail)
     const { q, k, v, past, mask } = attentionInputs(inputs as Value[], attrs)
     const size = (q.shape[2] as number) / attrs.heads
     const kvWidth = size * attrs.kvHeads
@@ -134,6 +141,7 @@ export const attention: OpDef<AttentionAttrs> = {
           x.shape.length === 4 &&
           dimsEqual(x.shape[0]!, q.shape[0]!) &&
           x.shape[1] === attrs.kvHeads &&
+          dimsEqual(x.shape[2]!, past.keys.shape[2]!) &&
           x.shape[3] === size
         if (!ok) fail(`expected a cache [${q.shape[0]}, ${attrs.kvHeads}, S, ${size}], got ${showShape(x.shape)}`)
       }
@@ -142,6 +150,7 @@ export const attention: OpDef<AttentionAttrs> = {
       const columns = past ? dimAdd(past.keys.shape[2]!, k.shape[1]!) : k.shape[1]!
       const [b, one, rows, width] = mask.shape
       const ok =
+        mask.shape.length === 4 &&
         (b === 1 || dimsEqual(b!, q.shape[0]!)) &&
         one === 1 &&
         (rows === 1 || dimsEqual(rows!, q.shape[1]!)) &&

@@ -4,11 +4,14 @@ import {
   type DType,
   type HostTensor,
   isFloat,
+  narrowFromF32,
   numberAt,
   sizeOf,
   stridesOf,
   type TypedArray,
+  widenToF32,
 } from "../../tensor/index.ts"
+import { invariant } from "../../util/index.ts"
 import { type Dim, dimsEqual, type Shape, showShape } from "../dim.ts"
 import type { Fail, GradientRule, OpDef, ValueType } from "../node.ts"
 
@@ -56,10 +59,26 @@ export function forEachBroadcast(
   }
 }
 
-/** Writes a number into any typed array. */
+/** Writes a number into any typed array but that of the 16-bit floats, whose format the array does not tell. */
 export function store(data: TypedArray, index: number, value: number): void {
+  invariant(!(data instanceof Uint16Array), "16-bit floats are computed as f32")
   if (data instanceof BigInt64Array) data[index] = BigInt(Math.trunc(value))
   else data[index] = value
+}
+
+/** Equal elements of any dtype. */
+export function filled(dtype: DType, length: number, value: number): TypedArray {
+  if (dtype === "f16" || dtype === "bf16") return narrowFromF32(dtype, new Float32Array(length).fill(value))
+  const data = allocate(dtype, length)
+  for (let i = 0; i < length; i++) store(data, i, value)
+  return data
+}
+
+/** Stops operands of several dtypes. */
+export function requireOneDtype(inputs: readonly ValueType[], fail: Fail): void {
+  if (inputs.some(({ dtype }) => dtype !== inputs[0]!.dtype)) {
+    fail(`expected operands of one dtype, got ${inputs.map(({ dtype }) => dtype).join(" and ")} (cast one)`)
+  }
 }
 
 function requireDtype(input: ValueType, fail: Fail, ok: (dtype: DType) => boolean, what: string): void {
@@ -102,7 +121,7 @@ function binary(
   return {
     arity: 2,
     infer: ([a, b], _, fail) => {
-      if (a!.dtype !== b!.dtype) fail(`expected operands of one dtype, got ${a!.dtype} and ${b!.dtype} (cast one)`)
+      requireOneDtype([a!, b!], fail)
       requireDtype(
         a!,
         fail,
@@ -273,9 +292,13 @@ export const cast: OpDef<{ readonly to: DType }> = {
   arity: 1,
   infer: ([x], { to }) => [{ dtype: to, shape: x!.shape }],
   evaluate: ([x], { to }, [out]) => {
-    const data = allocate(to, x!.data.length)
+    const from = x!.data instanceof Uint16Array ? widenToF32(x!.dtype, x!.data) : x!.data
+    if (to === "f16" || to === "bf16") {
+      return [{ dtype: to, shape: out!.shape, data: narrowFromF32(to, Float32Array.from(from, Number)) } as HostTensor]
+    }
+    const data = allocate(to, from.length)
     for (let i = 0; i < data.length; i++) {
-      const value = numberAt(x!.data, i)
+      const value = numberAt(from, i)
       if (to === "bool") data[i] = value ? 1 : 0
       else store(data, i, isFloat(to) ? value : Math.trunc(value))
     }

@@ -3,7 +3,7 @@ import { f32Data, type HostTensor, sizeOf } from "../../tensor/index.ts"
 import { type Dim, dimAdd, dimFloorDiv, dimMul, dimProduct, dimsEqual, shapesEqual, showShape } from "../dim.ts"
 import type { Fail, OpDef, Value, ValueType } from "../node.ts"
 import type { ConvAttrs, MatmulAttrs, OpAttrs } from "./attrs.ts"
-import { broadcastShapes, forEachBroadcast } from "./elementwise.ts"
+import { broadcastShapes, forEachBroadcast, requireOneDtype } from "./elementwise.ts"
 
 function swapLast<T>(values: readonly T[], swap: boolean): T[] {
   return swap ? [...values.slice(0, -2), values.at(-1)!, values.at(-2)!] : [...values]
@@ -13,7 +13,7 @@ function inferMatmul([a, b]: readonly ValueType[], { transA, transB }: MatmulAtt
   const shapes = `${showShape(a!.shape)}${transA ? "ᵀ" : ""} · ${showShape(b!.shape)}${transB ? "ᵀ" : ""}`
   if (a!.shape.length < 2 || a!.shape.length !== b!.shape.length)
     fail(`expected matrices of equal rank ≥ 2, got ${shapes}`)
-  if (a!.dtype !== b!.dtype) fail(`expected operands of one dtype, got ${a!.dtype} and ${b!.dtype}`)
+  requireOneDtype([a!, b!], fail)
   const left = swapLast(a!.shape, transA)
   const right = swapLast(b!.shape, transB)
   if (!dimsEqual(left.at(-1)!, right.at(-2)!)) fail(`expected equal inner dims, got ${shapes}`)
@@ -82,7 +82,10 @@ function flattenRows(g: { reshape(x: Value, shape: readonly Dim[]): Value }, x: 
 
 export const linear: OpDef<OpAttrs["linear"]> = {
   arity: [2, 3],
-  infer: ([x, weight, bias], _, fail) => {
+  infer: (inputs, _, fail) => {
+    const [x, weight, bias] = inputs
+    requireOneDtype(inputs, fail)
+    if (x!.shape.length < 2) fail(`expected rows [..., I], got ${showShape(x!.shape)}`)
     const [outer, inner] = weight!.shape
     if (weight!.shape.length !== 2 || !dimsEqual(inner!, x!.shape.at(-1)!)) {
       fail(`expected a weight [O, ${x!.shape.at(-1)}] for ${showShape(x!.shape)}, got ${showShape(weight!.shape)}`)
@@ -116,6 +119,15 @@ export const linear: OpDef<OpAttrs["linear"]> = {
 function convLength(length: Dim, kernel: number, c: ConvAttrs): Dim {
   const span = c.dilation * (kernel - 1) + 1
   return dimAdd(dimFloorDiv(dimAdd(length, 2 * c.padding - span), c.stride), 1)
+}
+
+function requireConvAttrs({ stride, padding, dilation, groups }: ConvAttrs, fail: Fail): void {
+  const ok = [stride, dilation, groups].every((count) => Number.isInteger(count) && count >= 1)
+  if (!ok || !Number.isInteger(padding) || padding < 0) {
+    fail(
+      `expected stride, dilation and groups of at least 1 and padding of at least 0, got ${stride}, ${dilation}, ${groups} and ${padding}`,
+    )
+  }
 }
 
 function convOnnx(c: ConvAttrs) {
@@ -157,7 +169,10 @@ function forEachTap(
 
 export const conv1d: OpDef<ConvAttrs> = {
   arity: [2, 3],
-  infer: ([x, w, bias], attrs, fail) => {
+  infer: (inputs, attrs, fail) => {
+    const [x, w, bias] = inputs
+    requireOneDtype(inputs, fail)
+    requireConvAttrs(attrs, fail)
     const [outChannels, perGroup, kernel] = w!.shape
     const ok =
       x!.shape.length === 3 && w!.shape.length === 3 && dimsEqual(x!.shape[1]!, dimMul(perGroup!, attrs.groups))
@@ -165,6 +180,16 @@ export const conv1d: OpDef<ConvAttrs> = {
       fail(
         `expected x [B, C, L] and weight [O, C/${attrs.groups}, k], got ${showShape(x!.shape)} and ${showShape(w!.shape)}`,
       )
+    if (
+      typeof outChannels !== "number" ||
+      outChannels % attrs.groups !== 0 ||
+      typeof kernel !== "number" ||
+      kernel < 1
+    ) {
+      fail(
+        `expected a weight [O, C/g, k] of known sizes, O in ${attrs.groups} groups and k ≥ 1, got ${showShape(w!.shape)}`,
+      )
+    }
     if (bias && !shapesEqual(bias.shape, [outChannels!]))
       fail(`expected a bias [${outChannels}], got ${showShape(bias.shape)}`)
     const length = convLength(x!.shape[2]!, kernel as number, attrs)
@@ -192,9 +217,21 @@ export const conv1d: OpDef<ConvAttrs> = {
 
 export const conv1dInputGrad: OpDef<OpAttrs["conv1dInputGrad"]> = {
   arity: 2,
-  infer: ([w, d], { length, groups }) => [
-    { dtype: d!.dtype, shape: [d!.shape[0]!, dimMul(w!.shape[1]!, groups), length] },
-  ],
+  infer: ([w, d], attrs, fail) => {
+    requireConvAttrs(attrs, fail)
+    const { length, groups } = attrs
+    const [outChannels, perGroup, kernel] = w!.shape
+    const ok =
+      w!.shape.length === 3 &&
+      d!.shape.length === 3 &&
+      dimsEqual(outChannels!, d!.shape[1]!) &&
+      dimsEqual(d!.shape[2]!, convLength(length, kernel as number, attrs))
+    if (!ok)
+      fail(
+        `expected weight [O, C/${groups}, k] and gradient [B, O, length after the convolution], got ${showShape(w!.shape)} and ${showShape(d!.shape)}`,
+      )
+    return [{ dtype: d!.dtype, shape: [d!.shape[0]!, dimMul(perGroup!, groups), length] }]
+  },
   evaluate: ([w, d], attrs, [out]) => {
     const data = new Float32Array(sizeOf(out!.shape))
     forEachTap(out!.shape, w!.shape, d!.shape[2]!, attrs, (o, i, k) => {
@@ -219,9 +256,20 @@ export const conv1dInputGrad: OpDef<OpAttrs["conv1dInputGrad"]> = {
 
 export const conv1dWeightGrad: OpDef<OpAttrs["conv1dWeightGrad"]> = {
   arity: 2,
-  infer: ([x, d], { kernel, groups }) => [
-    { dtype: x!.dtype, shape: [d!.shape[1]!, dimFloorDiv(x!.shape[1]!, groups), kernel] },
-  ],
+  infer: ([x, d], attrs, fail) => {
+    requireConvAttrs(attrs, fail)
+    const { kernel, groups } = attrs
+    const ok =
+      x!.shape.length === 3 &&
+      d!.shape.length === 3 &&
+      dimsEqual(x!.shape[0]!, d!.shape[0]!) &&
+      dimsEqual(d!.shape[2]!, convLength(x!.shape[2]!, kernel, attrs))
+    if (!ok)
+      fail(
+        `expected x [B, C, L] and gradient [B, O, length after the convolution], got ${showShape(x!.shape)} and ${showShape(d!.shape)}`,
+      )
+    return [{ dtype: x!.dtype, shape: [d!.shape[1]!, dimFloorDiv(x!.shape[1]!, groups), kernel] }]
+  },
   evaluate: ([x, d], attrs, [out]) => {
     const data = new Float32Array(sizeOf(out!.shape))
     forEachTap(x!.shape, out!.shape, d!.shape[2]!, attrs, (o, i, k) => {

@@ -4,7 +4,7 @@ import { ShapeError } from "../../util/index.ts"
 import { type Dim, dimProduct, dimsEqual, showShape } from "../dim.ts"
 import type { GradientRule, OpDef, ValueType } from "../node.ts"
 import type { OpAttrs, ReduceAttrs } from "./attrs.ts"
-import { store } from "./elementwise.ts"
+import { requireOneDtype, store } from "./elementwise.ts"
 import { aroundAxis } from "./shape.ts"
 
 /** Shape after a reduction that keeps the reduced axes as 1. */
@@ -22,8 +22,9 @@ function reduction(
   return {
     arity: 1,
     infer: ([x], { axes, keepDims }, fail) => {
-      if (axes.length === 0 || axes.some((axis) => x!.shape[axis] === undefined)) {
-        fail(`expected axes below ${x!.shape.length}, got [${axes.join(", ")}]`)
+      const known = axes.every((axis, i) => x!.shape[axis] !== undefined && axes.indexOf(axis) === i)
+      if (axes.length === 0 || !known) {
+        fail(`expected different axes below ${x!.shape.length}, got [${axes.join(", ")}]`)
       }
       const kept = keptShape(x!.shape, axes)
       return [{ dtype: x!.dtype, shape: keepDims ? kept : kept.filter((_, axis) => !axes.includes(axis)) }]
@@ -182,9 +183,11 @@ const logSoftmax = lineOp("LogSoftmax", logSoftmaxLine, (g, n, [d]) => {
 /** Gains and biases [D] must match the last axis of x. */
 function checkNorm(inputs: readonly ValueType[], fail: (message: string) => never): void {
   const [x, ...vectors] = inputs
-  const width = x!.shape.at(-1)!
+  requireOneDtype(inputs, fail)
+  const width = x!.shape.at(-1)
+  if (width === undefined) fail("expected x [..., D], got []")
   for (const vector of vectors) {
-    if (vector.shape.length !== 1 || !dimsEqual(vector.shape[0]!, width)) {
+    if (vector.shape.length !== 1 || !dimsEqual(vector.shape[0]!, width!)) {
       fail(`expected a vector [${width}] for ${showShape(x!.shape)}, got ${showShape(vector.shape)}`)
     }
   }

@@ -91,6 +91,7 @@ const concat: OpDef<OpAttrs["concat"]> = {
   arity: [1, 64],
   infer: (inputs, { axis }, fail) => {
     const [first] = inputs
+    if (first!.shape[axis] === undefined) fail(`expected an axis below ${first!.shape.length}, got ${axis}`)
     for (const input of inputs) {
       const same =
         input.dtype === first!.dtype && shapesEqual(replaceDim(input.shape, axis, 0), replaceDim(first!.shape, axis, 0))
@@ -137,10 +138,13 @@ const slice: OpDef<OpAttrs["slice"]> = {
     }
     return [{ dtype: x!.dtype, shape: replaceDim(x!.shape, axis, dimSub(end, start)) }]
   },
-  evaluate: ([x], { axis, start }, [out], bind) => {
+  evaluate: ([x], { axis, start, end }, [out], bind) => {
     const data = allocate(out!.dtype, sizeOf(out!.shape))
     const [outer, total, inner] = aroundAxis(x!.shape, axis)
     const width = out!.shape[axis]! * inner
+    if (bind(start) < 0 || bind(end) > total) {
+      throw new ShapeError(`slice: expected 0 ≤ start ≤ end ≤ ${total}, got ${bind(start)} to ${bind(end)}`)
+    }
     for (let i = 0; i < outer; i++) copyElements(data, i * width, x!.data, (i * total + bind(start)) * inner, width)
     return [{ dtype: out!.dtype, shape: out!.shape, data }]
   },
@@ -158,9 +162,15 @@ const pad: OpDef<OpAttrs["pad"]> = {
   arity: 1,
   infer: ([x], { axis, before, after }, fail) => {
     if (x!.shape[axis] === undefined) fail(`expected an axis below ${x!.shape.length}, got ${axis}`)
+    if ([before, after].some((count) => typeof count === "number" && !(count >= 0))) {
+      fail(`expected paddings of at least 0, got ${before} and ${after}`)
+    }
     return [{ dtype: x!.dtype, shape: replaceDim(x!.shape, axis, dimAdd(dimAdd(before, x!.shape[axis]!), after)) }]
   },
-  evaluate: ([x], { axis, before }, [out], bind) => {
+  evaluate: ([x], { axis, before, after }, [out], bind) => {
+    if (bind(before) < 0 || bind(after) < 0) {
+      throw new ShapeError(`pad: expected paddings of at least 0, got ${bind(before)} and ${bind(after)}`)
+    }
     const data = allocate(out!.dtype, sizeOf(out!.shape))
     const [outer, total, inner] = aroundAxis(out!.shape, axis)
     const width = x!.shape[axis]! * inner
@@ -221,16 +231,21 @@ const gather: OpDef<OpAttrs["gather"]> = {
 const scatterAdd: OpDef<OpAttrs["scatterAdd"]> = {
   arity: 2,
   infer: ([indices, rows], { size }, fail) => {
-    const ok = indices!.dtype === "i64" && indices!.shape.length === 1 && dimsEqual(indices!.shape[0]!, rows!.shape[0]!)
+    const { dtype, shape } = indices!
+    const ok = dtype === "i64" && shape.length === 1 && rows!.shape.length > 0 && dimsEqual(shape[0]!, rows!.shape[0]!)
     if (!ok)
-      fail(`expected i64 indices [R] and rows [R, …], got ${showShape(indices!.shape)} and ${showShape(rows!.shape)}`)
+      fail(`expected i64 indices [R] and rows [R, …], got ${dtype} ${showShape(shape)} and ${showShape(rows!.shape)}`)
+    if (rows!.dtype === "bool") fail("expected rows of numbers, got bool")
     return [{ dtype: rows!.dtype, shape: [size, ...rows!.shape.slice(1)] }]
   },
   evaluate: ([indices, rows], _, [out]) => {
     const data = allocate(out!.dtype, sizeOf(out!.shape)) as Float32Array
     const inner = sizeOf(out!.shape.slice(1))
+    const total = out!.shape[0]!
     for (let r = 0; r < indices!.data.length; r++) {
-      const start = Number(indices!.data[r]) * inner
+      const to = Number(indices!.data[r])
+      if (to < 0 || to >= total) throw new ShapeError(`scatterAdd: expected indices in [0, ${total}), got ${to}`)
+      const start = to * inner
       for (let i = 0; i < inner; i++) data[start + i]! += (rows!.data as Float32Array)[r * inner + i]!
     }
     return [{ dtype: out!.dtype, shape: out!.shape, data }]
@@ -238,7 +253,7 @@ const scatterAdd: OpDef<OpAttrs["scatterAdd"]> = {
   onnx: (emit, node) => {
     const [indices, rows] = node.inputs
     const zeros = emit.temp("Expand", [emit.scalar(rows!.dtype, 0), emit.shape(node.outputs[0]!.shape)])
-    const column = emit.temp("Reshape", [indices!, emit.shape([-1, 1])])
+    const column = emit.reshape(indices!, [indices!.shape[0]!, 1])
     emit.op("ScatterND", [zeros, column, rows!], node.outputs, { reduction: { string: "add" } })
   },
   gradient: (g, n, [d]) => [undefined, g.gather(d!, n.inputs[0]!, 0)],

@@ -1,5 +1,6 @@
 /** @file The op table. Its type demands an entry for every name of the vocabulary. */
 import { allocate } from "../../tensor/index.ts"
+import { showShape } from "../dim.ts"
 import type { Fail, Node, OpDef, OpName, ValueType } from "../node.ts"
 import { attention, rotary } from "./attention.ts"
 import type { OpAttrs } from "./attrs.ts"
@@ -72,7 +73,12 @@ export function inferOutputs(
   if (inputs.length < least || inputs.length > most) {
     fail(`expected ${least === most ? least : `${least} to ${most}`} inputs, got ${inputs.length}`)
   }
-  return entry.infer(inputs, attrs, fail)
+  const types = entry.infer(inputs, attrs, fail)
+  for (const { shape } of types) {
+    const ok = shape.every((dim) => typeof dim === "string" || (Number.isInteger(dim) && dim >= 0))
+    if (!ok) fail(`expected dims that are integers of at least 0, got ${showShape(shape)}`)
+  }
+  return types
 }
 
 export function isSource(node: Node): boolean {

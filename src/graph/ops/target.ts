@@ -3,7 +3,7 @@
  * the same reference evaluation as any other op, so that the interpreter can check a lowered graph.
  */
 import { f32, f32Data, rotateRows, sizeOf } from "../../tensor/index.ts"
-import { dimsEqual, shapesEqual, showShape } from "../dim.ts"
+import { dimProduct, dimsEqual, shapesEqual, showShape } from "../dim.ts"
 import type { OpDef, Value } from "../node.ts"
 import type { OnnxEmitter, OnnxRef } from "../onnx-emit.ts"
 import { rotary } from "./attention.ts"
@@ -95,7 +95,9 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
     const { rotation } = node.attrs
     const x = rotation === 1 ? node.inputs[0]! : emitRotation(emit, node.inputs[0]!, rotation)
     const [codes, scales] = node.outputs
-    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([-1])], { keepdims: { int: 1 } })
+    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([node.inputs[0]!.shape.length - 1])], {
+      keepdims: { int: 1 },
+    })
     emit.op("Mul", [largest, emit.scalar("f32", 1 / 127)], [scales!])
     // The floor keeps rows of zeros from dividing by zero.
     const safe = emit.temp("Max", [scales!, emit.scalar("f32", 1e-30)])
@@ -112,9 +114,8 @@ function emitRotation(emit: OnnxEmitter, x: Value, block: number): OnnxRef {
   for (let i = 0; i < block; i++) identity[i * block + i] = 1
   rotateRows(identity, block, block)
   const matrix = emit.constant(`/constant/hadamard/${block}`, f32([block, block], identity))
-  const rows = emit.temp("Reshape", [x, emit.shape([-1, block])])
-  const shape = emit.shape([...x.shape.slice(0, -1), width])
-  return emit.temp("Reshape", [emit.temp("MatMul", [rows, matrix]), shape])
+  const rows = emit.reshape(x, [dimProduct([...x.shape.slice(0, -1), width / block]), block])
+  return emit.reshape(emit.temp("MatMul", [rows, matrix]), x.shape)
 }
 
 function roundEven(x: number): number {
@@ -217,7 +218,7 @@ const rotaryEmbedding: OpDef<OpAttrs["rotaryEmbedding"]> = {
   onnx: (emit, node) => {
     const [x, cos, sin] = node.inputs
     const [, steps, half] = cos!.shape
-    const table = (value: typeof cos) => emit.temp("Reshape", [value!, emit.shape([steps!, half!])])
+    const table = (value: typeof cos) => emit.reshape(value!, [steps!, half!])
     // Row t of the tables belongs to step t: positions start at 0 (a single id stands for the first position).
     const inputs = [x!, emit.shape([0]), table(cos), table(sin)]
     emit.op("RotaryEmbedding", inputs, node.outputs, { num_heads: { int: node.attrs.heads } }, MICROSOFT)
