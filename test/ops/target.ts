@@ -1,0 +1,94 @@
+/** @file Cases of the ops that only lowerings make. Portable models cannot hold them; both targets keep them as they are. */
+import fc from "fast-check"
+import { anySize, between, floats, normal, positive, sizesOf, someSize, whole } from "./arbitraries.ts"
+import type { Fill, OpCase, Sample } from "./harness.ts"
+import { productCase, rotaryCase } from "./linear.ts"
+
+const rows = sizesOf({ a: someSize, b: someSize })
+
+/** ONNX Runtime rounds the activations of each block to 8 bits (accuracy level 4): these survive it. */
+const threeLevels: Fill = (random) => 2 * whole(-1, 1)(random, {})
+
+function nBits(bits: 4 | 8): fc.Arbitrary<Sample> {
+  return fc
+    .tuple(rows, fc.constantFrom(16, 32, 64), fc.constantFrom(1, 2, 3), fc.constantFrom(1, 3, 8), fc.boolean())
+    .map(([sizes, blockSize, blocks, outer, ragged]): Sample => {
+      const inner = blocks * blockSize - (ragged ? 8 : 0)
+      const bytes = (blockSize * bits) / 8
+      return {
+        sizes,
+        inputs: {
+          x: floats(["a", "b", inner], threeLevels),
+          packed: { shape: [outer, blocks, bytes], fill: whole(0, 255), dtype: "u8", weight: true },
+          scales: { shape: [outer, blocks], fill: between(0.1, 0.2), weight: true },
+        },
+        apply: (g, { x, packed, scales }) =>
+          g.apply("matMulNBits", [x!, packed!, scales!], { bits, blockSize, inner, outer }),
+      }
+    })
+}
+
+export const TARGET = {
+  fusedMatMul: productCase("fusedMatMul", "none"),
+  matMulNBits: {
+    gradient: "none",
+    runs: 30,
+    sample: fc.boolean().chain((four) => nBits(four ? 4 : 8)),
+  },
+  quantizeRows: {
+    gradient: "none",
+    runs: 40,
+    sample: fc
+      .tuple(
+        sizesOf({ a: anySize, b: anySize }),
+        fc.constantFrom([1, 1], [2, 1], [5, 1], [33, 1], [8, 4], [32, 16]),
+        fc.boolean(),
+      )
+      .map(
+        ([sizes, [width, rotation], zero]): Sample => ({
+          sizes,
+          inputs: { x: floats(["a", "b", width!], zero ? () => 0 : (random) => (random() - 0.5) * 20) },
+          apply: (g, { x }) => g.applyAll("quantizeRows", [x!], { rotation: rotation! }),
+        }),
+      ),
+  },
+  matMulIntegerToFloat: {
+    gradient: "none",
+    sample: fc.tuple(rows, fc.constantFrom(1, 4, 33), fc.constantFrom(1, 3, 16)).map(
+      ([sizes, inner, outer]): Sample => ({
+        sizes,
+        inputs: {
+          codes: { shape: ["a", "b", inner], fill: whole(1, 255), dtype: "u8" },
+          weight: { shape: [inner, outer], fill: whole(-127, 127), dtype: "i8", weight: true },
+          scales: { shape: [outer], fill: positive, weight: true },
+        },
+        apply: (g, { codes, weight, scales }) => g.apply("matMulIntegerToFloat", [codes!, weight!, scales!], {}),
+      }),
+    ),
+  },
+  skipRmsNorm: {
+    gradient: "none",
+    sample: fc.tuple(rows, fc.constantFrom(1, 3, 8, 16)).map(
+      ([sizes, width]): Sample => ({
+        sizes,
+        inputs: {
+          x: floats(["a", "b", width]),
+          skip: floats(["a", "b", width]),
+          weight: { ...floats([width]), weight: true },
+        },
+        apply: (g, { x, skip, weight }) => g.applyAll("skipRmsNorm", [x!, skip!, weight!], { epsilon: 1e-3 }),
+      }),
+    ),
+  },
+  quickGelu: {
+    gradient: "none",
+    sample: fc.tuple(sizesOf({ a: anySize, b: anySize }), fc.constantFrom(1, 1.702)).map(
+      ([sizes, alpha]): Sample => ({
+        sizes,
+        inputs: { x: floats(["a", "b"], normal) },
+        apply: (g, { x }) => g.apply("quickGelu", [x!], { alpha }),
+      }),
+    ),
+  },
+  rotaryEmbedding: rotaryCase("rotaryEmbedding", "none", fc.constant(1), someSize),
+} satisfies { [name: string]: OpCase }
