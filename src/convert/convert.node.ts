@@ -1,0 +1,166 @@
+/**
+ * @file Converts a model folder on disk: its quantized weights become a bundle, made once and found again, or a model
+ * folder of their own.
+ */
+import { mkdir, statfs } from "node:fs/promises"
+import { availableParallelism } from "node:os"
+import { join } from "node:path"
+import { folderSink, openFolder } from "../checkpoint/index.node.ts"
+import { type Checkpoint, openCheckpoint, readJsonObject } from "../checkpoint/index.ts"
+import { componentSpecs } from "../models/minicpmo/index.ts"
+import { ConfigError } from "../util/index.ts"
+import { type Bundle, openBundle, readManifest } from "./bundle.node.ts"
+import { type BundlePlan, bundleOptions, type Quantization } from "./bundle.ts"
+import { type TaskOptions, writeBundle } from "./bundle-writer.ts"
+import { bundleKey } from "./fingerprint.ts"
+import { floatWeights, type ModelWeights } from "./model-weights.ts"
+import { exists, publishFolder } from "./partial-folder.node.ts"
+import { componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
+import { localQuantizer } from "./quantize-rows.ts"
+import { quantizerPool } from "./quantizer-pool.node.ts"
+
+/** Bundles beside a checkpoint, one folder each, named by key. */
+const CACHE_FOLDER = ".omni"
+
+/** The bundle of a model folder whose weights exist in no other form. */
+export const OWN_BUNDLE_FOLDER = "bundle"
+
+/** Below this, threads cost more than they save. */
+const POOL_BYTES = 64 * 2 ** 20
+const MAX_THREADS = 8
+
+export type ConvertOptions = TaskOptions & {
+  /** The model folder. */
+  readonly directory: string
+  /** `none` keeps exact floats, for which nothing has to be made. */
+  readonly quantize: Quantization | "none"
+  /** Elements that share an int4 scale: 32, 64 or 128. */
+  readonly blockSize?: number | undefined
+  /** Where bundles go when the model folder cannot be written. */
+  readonly cacheDirectory?: string | undefined
+  readonly threads?: number | undefined
+}
+
+export type ConvertResult = {
+  /** Undefined for `none`. */
+  readonly bundleDirectory: string | undefined
+  /** True when the bundle was there already. */
+  readonly reused: boolean
+  readonly sizeBytes: number
+}
+
+/**
+ * Makes the bundle of a model folder, or finds the one made before. Broken bundles are made again.
+ * @throws ConfigError for wrong options or no place to write, CheckpointError for a bad checkpoint, the signal's reason
+ *   when aborted
+ */
+export async function convertCheckpoint(options: ConvertOptions): Promise<ConvertResult> {
+  const { directory, quantize, signal } = options
+  const own = await ownBundle(directory, quantize)
+  if (own) return own
+  await using source = openFolder(directory)
+  const components = componentSpecs(await readJsonObject(source, "config.json"), join(directory, "config.json"))
+  const checkpoint = await openCheckpoint(source)
+  if (quantize === "none") return { bundleDirectory: undefined, reused: true, sizeBytes: 0 }
+  const wanted = bundleOptions(quantize, options.blockSize)
+  const plan = planCheckpoint(checkpoint, components, wanted)
+  const key = await bundleKey(checkpoint, componentTensors(components), wanted, signal)
+  const places = [join(directory, CACHE_FOLDER), ...(options.cacheDirectory ? [options.cacheDirectory] : [])]
+  for (const place of places) {
+    const bundleDirectory = join(place, key)
+    if (isWholeBundle(bundleDirectory, key)) return { bundleDirectory, reused: true, sizeBytes: plan.sizeBytes }
+  }
+  const bundleDirectory = join(await firstWritable(places), key)
+  await checkSpace(bundleDirectory, plan.sizeBytes)
+  const make = (partial: string) => quantizeInto(partial, checkpoint, plan, { ...options, key, sourceless: false })
+  await publishFolder(bundleDirectory, make, (made) => isWholeBundle(made, key))
+  return { bundleDirectory, reused: false, sizeBytes: plan.sizeBytes }
+}
+
+/**
+ * The weights of a model folder, ready to run: a bundle, made when missing, or floats in memory for `none`.
+ * @throws as `convertCheckpoint`
+ */
+export async function openModelWeights(options: ConvertOptions): Promise<ModelWeights> {
+  const { bundleDirectory } = await convertCheckpoint(options)
+  if (bundleDirectory !== undefined) return openBundle(bundleDirectory)
+  await using source = openFolder(options.directory)
+  const components = componentSpecs(await readJsonObject(source, "config.json"), join(options.directory, "config.json"))
+  return await floatWeights(await openCheckpoint(source), componentTensors(components), {
+    ownedPrefixes: components.map(({ prefix }) => prefix),
+    signal: options.signal,
+  })
+}
+
+/** Quantizes into a folder, on threads where there is much to do. */
+export async function quantizeInto(
+  directory: string,
+  checkpoint: Checkpoint,
+  plan: BundlePlan,
+  options: TaskOptions & { readonly key: string; readonly sourceless: boolean; readonly threads?: number | undefined },
+): Promise<void> {
+  const threads = Math.max(1, Math.min(MAX_THREADS, options.threads ?? availableParallelism()))
+  if (plan.sizeBytes < POOL_BYTES) {
+    const pieces = quantizeCheckpoint(checkpoint, plan, localQuantizer, options.signal)
+    await writeBundle(folderSink(directory), plan, pieces, options)
+    return
+  }
+  await using pool = quantizerPool(threads)
+  const pieces = quantizeCheckpoint(checkpoint, plan, pool, options.signal)
+  await writeBundle(folderSink(directory), plan, pieces, options)
+}
+
+/** The bundle of a folder that has no other weights, when it serves the wish. */
+async function ownBundle(directory: string, quantize: Quantization | "none"): Promise<ConvertResult | undefined> {
+  const bundleDirectory = join(directory, OWN_BUNDLE_FOLDER)
+  if (!(await exists(bundleDirectory))) return undefined
+  const { options, sizeBytes } = readManifest(bundleDirectory)
+  if (quantize === "none" || !quantize.split("+").every((kind) => options.quantize.split("+").includes(kind))) {
+    throw new ConfigError(
+      `${directory}: expected weights for ${quantize}, got a model that exists as ${options.quantize} alone ` +
+        "(choose that, or take the original model)",
+    )
+  }
+  return { bundleDirectory, reused: true, sizeBytes }
+}
+
+function isWholeBundle(directory: string, key: string): boolean {
+  try {
+    using bundle: Bundle = openBundle(directory)
+    return bundle.manifest.key === key
+  } catch {
+    return false // missing, damaged or of another version: it is made again
+  }
+}
+
+async function firstWritable(places: readonly string[]): Promise<string> {
+  for (const place of places) {
+    const made = await mkdir(place, { recursive: true }).then(
+      () => true,
+      () => false,
+    )
+    if (made && (await canWrite(place))) return place
+  }
+  throw new ConfigError(`convert: expected a folder that can be written, got ${places.join(", ")} (check permissions)`)
+}
+
+/** Tried out: permission bits do not tell everything, such as read-only mounts. */
+async function canWrite(place: string): Promise<boolean> {
+  const probe = await folderSink(place)
+    .create("probe")
+    .catch(() => undefined)
+  await probe?.abort()
+  return probe !== undefined
+}
+
+/** @throws ConfigError when the disk has no room for `sizeBytes` in the folder that will hold `path` */
+export async function checkSpace(path: string, sizeBytes: number): Promise<void> {
+  const folder = join(path, "..")
+  const disk = await statfs(folder).catch(() => undefined) // no answer: writing will tell
+  if (!disk || disk.bavail * disk.bsize >= sizeBytes) return
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
+  throw new ConfigError(
+    `${folder}: expected ${gigabytes(sizeBytes)} of free space, got ${gigabytes(disk.bavail * disk.bsize)} ` +
+      "(free some, or choose int4)",
+  )
+}

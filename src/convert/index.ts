@@ -1,0 +1,24 @@
+export {
+  BLOCK_SIZES,
+  type BlockSize,
+  BUNDLE_FILE,
+  type BundleEntry,
+  type BundleManifest,
+  type BundleOptions,
+  type BundlePlan,
+  bundleOptions,
+  DEFAULT_BLOCK_SIZE,
+  parseManifest,
+  planBundle,
+  QUANTIZATIONS,
+  type Quantization,
+  type StoredLinear,
+  WEIGHTS_FILE,
+} from "./bundle.ts"
+export { type BundlePiece, type Progress, type TaskOptions, writeBundle } from "./bundle-writer.ts"
+export { bundleWeights, floatWeights, type ModelWeights, type ReadAt, type WeightKind } from "./model-weights.ts"
+export { componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
+export { dequantizeInt4, type Int4Target, quantizeInt4 } from "./quantize-int4.ts"
+export { dequantizeInt8, type Int8Target, quantizeInt8 } from "./quantize-int8.ts"
+export { localQuantizer, type Quantizer, quantizeRows } from "./quantize-rows.ts"
+export { randomBundle } from "./random-bundle.ts"

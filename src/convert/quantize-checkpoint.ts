@@ -1,0 +1,111 @@
+/** @file A checkpoint → the arrays of a bundle, tensor by tensor, with the next one in work while one is written. */
+import { type Checkpoint, checkAgainstSpecs } from "../checkpoint/index.ts"
+import type { Component } from "../models/minicpmo/index.ts"
+import { type DType, flattenSpec, type TensorSpec, widenToF32 } from "../tensor/index.ts"
+import type { BundleOptions, BundlePlan, PlannedTensor } from "./bundle.ts"
+import { planBundle } from "./bundle.ts"
+import type { BundlePiece } from "./bundle-writer.ts"
+import type { QuantizedArrays, Quantizer } from "./quantize-rows.ts"
+
+/** Bytes of a checkpoint that are read and quantized at a time. */
+const CHUNK_BYTES = 8 * 2 ** 20
+
+/** All specs of the components by name. */
+export function componentTensors(components: readonly Component[]): Map<string, TensorSpec> {
+  return new Map(components.flatMap(({ spec, prefix }) => [...flattenSpec(spec, prefix)]))
+}
+
+/**
+ * Lays out the bundle of a checkpoint.
+ * @throws CheckpointError when the checkpoint does not have exactly the components' tensors
+ */
+export function planCheckpoint(
+  checkpoint: Checkpoint,
+  components: readonly Component[],
+  options: BundleOptions,
+): BundlePlan {
+  const specs = componentTensors(components)
+  checkAgainstSpecs(checkpoint, specs, { ownedPrefixes: components.map(({ prefix }) => prefix) })
+  const kept = (name: string): DType => {
+    const { dtype } = checkpoint.info(name)
+    return dtype === "f64" ? "f32" : dtype
+  }
+  const byRow = new Map(components.flatMap((component) => component.byRow.map((name) => [name, kept(name)] as const)))
+  return planBundle({ specs, byRow, oneRow: new Set(components.flatMap(({ oneRow }) => oneRow)) }, options)
+}
+
+/** All arrays of the plan in order. Holds at most two weights in quantized form, and a few chunks of rows. */
+export async function* quantizeCheckpoint(
+  checkpoint: Checkpoint,
+  plan: BundlePlan,
+  quantizer: Quantizer,
+  signal?: AbortSignal,
+): AsyncGenerator<BundlePiece, void, undefined> {
+  const start = (tensor: PlannedTensor | undefined): Promise<QuantizedArrays[]> | undefined => {
+    if (!tensor || tensor.forms.length === 0) return undefined
+    const arrays = quantizeTensor(checkpoint, tensor, quantizer, signal)
+    arrays.catch(() => {}) // reported when its turn comes
+    return arrays
+  }
+  let ahead = start(plan.tensors[0])
+  try {
+    for (const [index, tensor] of plan.tensors.entries()) {
+      const current = ahead
+      if (!current) {
+        ahead = start(plan.tensors[index + 1])
+        yield* wholeTensor(checkpoint, tensor)
+        continue
+      }
+      const arrays = await current
+      ahead = start(plan.tensors[index + 1])
+      const bytes = arrays.flatMap(({ codes, scales }) => [codes, scales])
+      for (const [i, part] of tensor.parts.entries()) yield { part: part.name, bytes: bytes[i]! }
+    }
+  } finally {
+    await ahead?.catch(() => {}) // nothing may still read when the caller closes the files
+  }
+}
+
+/** A tensor as it is, in the part's dtype. */
+async function* wholeTensor(checkpoint: Checkpoint, { name, parts }: PlannedTensor): AsyncGenerator<BundlePiece> {
+  const part = parts[0]!
+  for await (const { tensor } of checkpoint.rowChunks(name, CHUNK_BYTES)) {
+    yield { part: part.name, bytes: part.dtype === tensor.dtype ? tensor.data : widenToF32(tensor.dtype, tensor.data) }
+  }
+}
+
+async function quantizeTensor(
+  checkpoint: Checkpoint,
+  tensor: PlannedTensor,
+  quantizer: Quantizer,
+  signal: AbortSignal | undefined,
+): Promise<QuantizedArrays[]> {
+  const arrays = allocateArrays(tensor, quantizer)
+  const running = new Set<Promise<void>>()
+  const failures: unknown[] = []
+  for await (const { firstRow, tensor: rows } of checkpoint.rowChunks(tensor.name, CHUNK_BYTES)) {
+    if (signal?.aborted || failures.length > 0) break
+    const job = quantizer
+      .quantize({ name: tensor.name, firstRow, tensor: rows }, arrays)
+      .catch((error: unknown) => void failures.push(error))
+      .finally(() => running.delete(job))
+    running.add(job)
+    if (running.size > quantizer.parallel) await Promise.race(running)
+  }
+  await Promise.all(running)
+  signal?.throwIfAborted()
+  if (failures.length > 0) throw failures[0]
+  return arrays
+}
+
+/** The parts of a quantized tensor are codes and scales of each form in turn. */
+function allocateArrays({ forms, parts }: PlannedTensor, { allocate }: Quantizer): QuantizedArrays[] {
+  return forms.map((form, i) => {
+    const [codes, scales] = [parts[2 * i]!, parts[2 * i + 1]!]
+    return {
+      form,
+      codes: new Uint8Array(allocate(codes.sizeBytes)),
+      scales: new Float32Array(allocate(scales.sizeBytes)),
+    }
+  })
+}
