@@ -243,14 +243,20 @@ export class KvCache {
   restore(snapshot: CacheSnapshot): void {
     const { rows, length, valid, slots } = snapshot
     if (rows !== this.rows) throw new InputError(`cache.restore: expected ${this.rows} rows, got ${rows}`)
+    const [known, given] = [[...this.slots.keys()], Object.keys(slots)]
     for (const [name, { kvHeads, headSize }] of this.slots) {
       const expected = rows * kvHeads * length * headSize
       const saved = slots[name]
-      if (saved?.keys.length !== expected || saved.values.length !== expected) {
-        throw new InputError(
-          `cache.restore: expected ${expected} values for ${name}, got ${saved?.keys.length ?? "none"}`,
-        )
+      const got = [saved?.keys.length, saved?.values.length].find((size) => size !== expected)
+      if (!saved || got !== undefined) {
+        throw new InputError(`cache.restore: expected ${expected} values for ${name}, got ${got ?? "none"}`)
       }
+    }
+    if (given.length !== known.length) {
+      throw new InputError(`cache.restore: expected slots ${known.join(", ")}, got ${given.join(", ")}`)
+    }
+    if (valid.length !== rows * length) {
+      throw new InputError(`cache.restore: expected ${rows * length} marks of valid positions, got ${valid.length}`)
     }
     this.truncate(0)
     this.reserve(length)
