@@ -409,6 +409,18 @@ export async function checkOp(op: string, opCase: OpCase): Promise<void> {
   )
 }
 
+/** Samples of several ops at once, without gradients. */
+export async function checkSamples(samples: fc.Arbitrary<Sample>): Promise<void> {
+  await fc.assert(
+    fc.asyncProperty(samples, fc.integer({ min: 1, max: 2 ** 20 }), async (sample, seed) => {
+      const { graph } = buildSample(sample, (dim) => dim)
+      const feedSets = sample.sizes.map((sizes, i) => feedsOf(sample, sizes, seed + i))
+      for (const target of TARGETS) await expectOrtAgrees(graph, target, feedSets, 1e-5)
+    }),
+    { numRuns: 20, seed: 20_26 },
+  )
+}
+
 export type OpCases = { readonly [op: string]: OpCase | { readonly reason: string } }
 
 /** One test per op. */

@@ -167,6 +167,11 @@ function roundHalfEven(x: number): number {
   return floor % 2 === 0 ? floor : floor + 1
 }
 
+/** IEEE 754's pow: JavaScript's own says NaN where the base is ±1 and the exponent infinite, or 1 and NaN. */
+function power(a: number, b: number): number {
+  return a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b
+}
+
 const isNumber = (dtype: DType) => dtype !== "bool"
 const GELU_TANH_SCALE = Math.sqrt(2 / Math.PI)
 const GELU_TANH_CUBIC = 0.044715
@@ -266,19 +271,15 @@ export const BINARY = {
     },
   ),
   /** The gradient of the exponent needs a positive base. */
-  pow: binary(
-    "Pow",
-    (a, b) => a ** b,
-    (g, n, [d]) => {
-      const [a, b] = n.inputs
-      const one = g.fill(
-        b!.dtype,
-        b!.shape.map(() => 1),
-        1,
-      )
-      return [g.mul(d!, g.mul(b!, g.pow(a!, g.sub(b!, one)))), g.mul(d!, g.mul(n.outputs[0]!, g.log(a!)))]
-    },
-  ),
+  pow: binary("Pow", power, (g, n, [d]) => {
+    const [a, b] = n.inputs
+    const one = g.fill(
+      b!.dtype,
+      b!.shape.map(() => 1),
+      1,
+    )
+    return [g.mul(d!, g.mul(b!, g.pow(a!, g.sub(b!, one)))), g.mul(d!, g.mul(n.outputs[0]!, g.log(a!)))]
+  }),
   maximum: binary("Max", Math.max, chooserGradient("greater")),
   minimum: binary("Min", Math.min, chooserGradient("less")),
   equal: binary("Equal", (a, b) => (a === b ? 1 : 0), "none", "compare"),
@@ -299,7 +300,8 @@ export const cast: OpDef<{ readonly to: DType }> = {
     const data = allocate(to, from.length)
     for (let i = 0; i < data.length; i++) {
       const value = numberAt(from, i)
-      if (to === "bool") data[i] = value ? 1 : 0
+      if (to === "bool")
+        data[i] = value === 0 ? 0 : 1 // NaN is not zero
       else store(data, i, isFloat(to) ? value : Math.trunc(value))
     }
     return [{ dtype: to, shape: out!.shape, data } as HostTensor]

@@ -149,7 +149,8 @@ function logSoftmaxLine(line: Float64Array): void {
   for (const x of line) max = Math.max(max, x)
   let sum = 0
   for (const x of line) sum += Math.exp(x - max)
-  for (let k = 0; k < line.length; k++) line[k]! -= max + Math.log(sum)
+  // The logarithm comes last: it would vanish beside a large maximum.
+  for (let k = 0; k < line.length; k++) line[k] = line[k]! - max - Math.log(sum)
 }
 
 function lineOp(
