@@ -42,7 +42,7 @@ function newSteps(graph: Graph, feeds: Feeds): number {
     const axis = shape.indexOf(steps)
     if (axis >= 0 && feeds[name]) return feeds[name].shape[axis]!
   }
-  throw new ShapeError(`${graph.name}: expected an input with the dim ${steps}, got none`)
+  throw new ShapeError(`${graph.name}: expected a feed with the dim ${steps}, got none`)
 }
 
 /** Moves the slots' new rows into the cache and returns the remaining outputs. */

@@ -19,6 +19,7 @@ function hasQuantized(graph: Graph, weights: WeightStore): boolean {
 
 /** Graphs run unlowered, except that quantized linear layers compute with their codes. */
 export function createReferenceExecutor(): Executor {
+  const programs = new Set<ReferenceProgram>()
   return {
     device: "reference",
     async compile(graph, weights) {
@@ -43,10 +44,12 @@ export function createReferenceExecutor(): Executor {
         graph: runnable,
         weights: lookUp,
         async release() {
+          programs.delete(program)
           program.weights = undefined
           loaded.clear()
         },
       }
+      programs.add(program)
       return program
     },
     createCache: (spec, rows) => new KvCache(spec, rows, 1),
@@ -56,6 +59,8 @@ export function createReferenceExecutor(): Executor {
       const outputs = interpret(program.graph, withCache(program.graph, feeds, options), weights)
       return takeNewRows(program.graph, outputs, options)
     },
-    async [Symbol.asyncDispose]() {},
+    async [Symbol.asyncDispose]() {
+      for (const program of [...programs]) await program.release()
+    },
   }
 }
