@@ -1,5 +1,27 @@
+export {
+  conditionalChatTtsGraph,
+  conditionalChatTtsSpec,
+  FOLDED_HEADS,
+  foldWeightNorm,
+  TTS_PREFIX,
+  TTS_ROPE_THETA,
+  ttsProjectorGraph,
+  ttsSlot,
+} from "./conditional-chat-tts.ts"
 export { configError, parseQwen2Config, type Qwen2Config } from "./config.ts"
 export { parseVisionConfig, type ResamplerConfig, type SiglipConfig, type VisionConfig } from "./config-vision.ts"
+export { parseTtsConfig, type TtsConfig } from "./config-tts.ts"
+export {
+  DVAE_PREFIX,
+  type DvaeConfig,
+  dvaeConfig,
+  dvaeDecodeGraph,
+  dvaeEncodeGraph,
+  dvaeReach,
+  dvaeSpec,
+  fsqTable,
+  soundCodes,
+} from "./dvae.ts"
 export {
   LLM_PREFIX,
   type Qwen2Spec,
@@ -12,3 +34,5 @@ export {
 } from "./qwen2.ts"
 export { RESAMPLER_PREFIX, type ResamplerSpec, resamplerGraph, resamplerSpec } from "./resampler.ts"
 export { SIGLIP_PREFIX, siglipGraph, siglipSpec } from "./siglip.ts"
+export type { ShapeOf } from "./tensor-shapes.ts"
+export { VOCOS_FILE, type VocosConfig, vocosConfig, vocosGraph, vocosReach, vocosSpec } from "./vocos.ts"
