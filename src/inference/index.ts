@@ -15,3 +15,47 @@ export {
 } from "./sampler.ts"
 export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"
 export { DEFAULT_MAX_PATCHES, type VisionBatch, visionBatch } from "./vision-batch.ts"
+export {
+  type CodeFrame,
+  type CodeSampling,
+  checkCodeSampling,
+  codeProbabilities,
+  DEFAULT_CODE_SAMPLING,
+  type Draw,
+  drawBy,
+  drawMostLikely,
+  penalizeRepetition,
+} from "./code-sampler.ts"
+export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
+export {
+  DEFAULT_MIN_FRAMES,
+  SpeechDecoder,
+  type SpeechDecoderState,
+  type SpeechGenerateOptions,
+  type SpeechRows,
+  textChunk,
+} from "./speech-decoder.ts"
+export { audioStart, cacheMask, visibleTextSlots } from "./speech-mask.ts"
+export { loadSpeechParts, type SpeechParts, shapesOf } from "./speech-parts.ts"
+export {
+  type CodeRenderer,
+  type Delivery,
+  flushRendering,
+  initRendering,
+  LIVE_RENDERING,
+  REFERENCE_RENDERING,
+  type RenderOptions,
+  type RenderState,
+  renderFrames,
+  SAMPLES_PER_CODE_FRAME,
+} from "./speech-renderer.ts"
+export {
+  CALL_FRAMES,
+  MAX_SEGMENT_FRAMES,
+  type SpeechOptions,
+  type SpeechPiece,
+  type SpeechState,
+  SpeechStream,
+} from "./speech-stream.ts"
+export { speakWhole, type WholeSpeechOptions } from "./speech-whole.ts"
+export { VOCODER_HOP, VOCODER_SAMPLE_RATE_HZ, Vocoder } from "./vocoder.ts"

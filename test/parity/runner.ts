@@ -4,6 +4,7 @@ import { errorText } from "../../src/util/index.ts"
 import { type GoldenCase, type GoldenSet, openGoldenSet } from "./golden-set.ts"
 import { languageModelCases } from "./language-model.ts"
 import { CaseReport } from "./report.ts"
+import { speechCases } from "./speech.ts"
 import { tokenizerCases } from "./tokenizer.ts"
 import { visionCases } from "./vision.ts"
 
@@ -16,6 +17,7 @@ export type CaseRunner = (context: CaseContext, report: CaseReport) => Promise<v
 const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...tokenizerCases,
   ...languageModelCases,
+  ...speechCases,
   ...visionCases,
 }
 
