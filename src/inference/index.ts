@@ -1,4 +1,24 @@
+export {
+  AudioEncoder,
+  type AudioEncoderParts,
+  type AudioStream,
+  encoderFrames,
+  readAudioWeights,
+} from "./audio-encoder.ts"
+export { audioCacheMask, audioSegmentMask } from "./audio-mask.ts"
 export { type BeamOptions, beamSearch, DEFAULT_BEAMS } from "./beam-search.ts"
+export {
+  type CodeFrame,
+  type CodeSampling,
+  checkCodeSampling,
+  codeProbabilities,
+  DEFAULT_CODE_SAMPLING,
+  type Draw,
+  drawBy,
+  drawMostLikely,
+  penalizeRepetition,
+} from "./code-sampler.ts"
+export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
 export { readComponent } from "./component-weights.ts"
 export { type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
 export { type ForwardOptions, LanguageModel, type LanguageModelParts } from "./language-model.ts"
@@ -13,20 +33,6 @@ export {
   type SamplingOptions,
   sample,
 } from "./sampler.ts"
-export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"
-export { DEFAULT_MAX_PATCHES, type VisionBatch, visionBatch } from "./vision-batch.ts"
-export {
-  type CodeFrame,
-  type CodeSampling,
-  checkCodeSampling,
-  codeProbabilities,
-  DEFAULT_CODE_SAMPLING,
-  type Draw,
-  drawBy,
-  drawMostLikely,
-  penalizeRepetition,
-} from "./code-sampler.ts"
-export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
 export {
   DEFAULT_MIN_FRAMES,
   SpeechDecoder,
@@ -58,4 +64,6 @@ export {
   SpeechStream,
 } from "./speech-stream.ts"
 export { speakWhole, type WholeSpeechOptions } from "./speech-whole.ts"
+export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"
+export { DEFAULT_MAX_PATCHES, type VisionBatch, visionBatch } from "./vision-batch.ts"
 export { VOCODER_HOP, VOCODER_SAMPLE_RATE_HZ, Vocoder } from "./vocoder.ts"

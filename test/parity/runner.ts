@@ -1,6 +1,7 @@
 /** @file Runs golden cases on one device: known ones are compared, unknown ones fail. */
 import type { Executor } from "../../src/runtime/index.ts"
 import { errorText } from "../../src/util/index.ts"
+import { audioCases } from "./audio.ts"
 import { type GoldenCase, type GoldenSet, openGoldenSet } from "./golden-set.ts"
 import { languageModelCases } from "./language-model.ts"
 import { CaseReport } from "./report.ts"
@@ -18,6 +19,7 @@ const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...tokenizerCases,
   ...languageModelCases,
   ...speechCases,
+  ...audioCases,
   ...visionCases,
 }
 

@@ -1,4 +1,10 @@
 export {
+  AUDIO_PROJECTOR_PREFIX,
+  audioProjector,
+  audioProjectorGraph,
+  audioProjectorSpec,
+} from "./audio-projector.ts"
+export {
   conditionalChatTtsGraph,
   conditionalChatTtsSpec,
   FOLDED_HEADS,
@@ -9,6 +15,7 @@ export {
   ttsSlot,
 } from "./conditional-chat-tts.ts"
 export { configError, parseQwen2Config, type Qwen2Config } from "./config.ts"
+export { type AudioConfig, chunkFrames, parseAudioConfig } from "./config-audio.ts"
 export { parseVisionConfig, type ResamplerConfig, type SiglipConfig, type VisionConfig } from "./config-vision.ts"
 export { parseTtsConfig, type TtsConfig } from "./config-tts.ts"
 export {
@@ -36,3 +43,12 @@ export { RESAMPLER_PREFIX, type ResamplerSpec, resamplerGraph, resamplerSpec } f
 export { SIGLIP_PREFIX, siglipGraph, siglipSpec } from "./siglip.ts"
 export type { ShapeOf } from "./tensor-shapes.ts"
 export { VOCOS_FILE, type VocosConfig, vocosConfig, vocosGraph, vocosReach, vocosSpec } from "./vocos.ts"
+export {
+  AUDIO_ENCODER_PREFIX,
+  audioFrontGraph,
+  audioLayersGraph,
+  audioSlot,
+  type LayerRange,
+  whisperEncoderGraph,
+  whisperEncoderSpec,
+} from "./whisper-encoder.ts"
