@@ -4,6 +4,7 @@ export {
   audioProjectorGraph,
   audioProjectorSpec,
 } from "./audio-projector.ts"
+export { type Component, componentSpecs } from "./components.ts"
 export {
   conditionalChatTtsGraph,
   conditionalChatTtsSpec,
@@ -16,8 +17,8 @@ export {
 } from "./conditional-chat-tts.ts"
 export { configError, parseQwen2Config, type Qwen2Config } from "./config.ts"
 export { type AudioConfig, chunkFrames, parseAudioConfig } from "./config-audio.ts"
-export { parseVisionConfig, type ResamplerConfig, type SiglipConfig, type VisionConfig } from "./config-vision.ts"
 export { parseTtsConfig, type TtsConfig } from "./config-tts.ts"
+export { parseVisionConfig, type ResamplerConfig, type SiglipConfig, type VisionConfig } from "./config-vision.ts"
 export {
   DVAE_PREFIX,
   type DvaeConfig,
