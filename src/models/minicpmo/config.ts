@@ -41,7 +41,7 @@ export type Qwen2Config = {
  */
 export function parseQwen2Config(json: unknown, source = "config.json"): Qwen2Config {
   const parsed = qwen2Fields.safeParse(json)
-  if (!parsed.success) throw configError(source, parsed.error)
+  if (!parsed.success) throw configError(source, parsed.error, json)
   const c = parsed.data
   if (c.hidden_size % c.num_attention_heads !== 0 || c.num_attention_heads % c.num_key_value_heads !== 0) {
     throw new ConfigError(
@@ -66,9 +66,18 @@ export function parseQwen2Config(json: unknown, source = "config.json"): Qwen2Co
   }
 }
 
-/** The first complaint of a schema, in our grammar. */
-export function configError(source: string, error: z.ZodError): ConfigError {
+/**
+ * The first complaint of a schema, in our grammar.
+ * @param json what was parsed; with it the error shows the value
+ */
+export function configError(source: string, error: z.ZodError, json?: unknown): ConfigError {
   const issue = error.issues[0]!
   const field = issue.path.join(".") || "the file"
-  return new ConfigError(`${source}: ${field}: ${issue.message} (compare with the official config.json)`)
+  const [expected, received] = issue.message.replace(/^[A-Z][a-z ]*: /, "").split(", received ")
+  const value = issue.path.reduce<unknown>(
+    (at, key) => (at as { [key: PropertyKey]: unknown } | undefined)?.[key],
+    json,
+  )
+  const got = value === undefined ? (received ?? "another value") : JSON.stringify(value).slice(0, 80)
+  return new ConfigError(`${source}: ${field}: ${expected}, got ${got} (compare with the official config.json)`)
 }
