@@ -1,14 +1,18 @@
 /** @file The graph's specification, executable: checks every node again and names the first illegal one by its path. */
 import { ShapeError } from "../util/index.ts"
-import { dimSymbols, shapesEqual, showShape } from "./dim.ts"
+import { type Dim, dimSymbols, shapesEqual, showShape } from "./dim.ts"
 import type { Graph } from "./graph.ts"
 import type { Node, Value } from "./node.ts"
 import { modelOutputs } from "./onnx-emit.ts"
 import { inferOutputs, isSource } from "./ops/table.ts"
 
+/** Attributes that hold a dim which no output shows. */
+const DIM_ATTRIBUTES = ["dim", "start", "end", "before", "after"]
+
 /**
  * @throws ShapeError naming the first node whose inputs come later or from elsewhere, whose types are not those of its
- * op, whose source name is taken, or whose dims use a symbol that no input has
+ * op, whose source name is taken, or whose dims use a symbol that no input has; or an output that is no value of the
+ * graph or has a source's name
  */
 export function verify(graph: Graph): void {
   const computed = new Set<Value>()
@@ -22,6 +26,11 @@ export function verify(graph: Graph): void {
     const fail = (message: string): never => {
       throw new ShapeError(`${node.path}: ${message}`)
     }
+    const requireKnown = (dim: Dim, place: string) => {
+      for (const symbol of dimSymbols(dim)) {
+        if (!symbols.has(symbol)) fail(`expected dims that an input has, got ${symbol} in ${place}`)
+      }
+    }
     for (const [i, input] of node.inputs.entries()) {
       if (!computed.has(input)) fail(`expected input ${i} to be computed earlier in this graph, got ${input.node.path}`)
     }
@@ -32,12 +41,12 @@ export function verify(graph: Graph): void {
       if (output.dtype !== dtype || !shapesEqual(output.shape, shape)) {
         fail(`expected output ${i} ${dtype} ${showShape(shape)}, got ${output.dtype} ${showShape(output.shape)}`)
       }
-      for (const dim of output.shape) {
-        for (const symbol of dimSymbols(dim)) {
-          if (!symbols.has(symbol)) fail(`expected dims that an input has, got ${symbol} in ${showShape(output.shape)}`)
-        }
-      }
+      for (const dim of output.shape) requireKnown(dim, showShape(output.shape))
       computed.add(output)
+    }
+    for (const key of DIM_ATTRIBUTES) {
+      const dim = (node.attrs as { readonly [key: string]: Dim })[key]
+      if (dim !== undefined) requireKnown(dim, key)
     }
     if (isSource(node) && "name" in node.attrs) {
       const name = String(node.attrs.name)
@@ -49,5 +58,10 @@ export function verify(graph: Graph): void {
   for (const [name, value] of modelOutputs(graph)) {
     if (!computed.has(value))
       throw new ShapeError(`/${graph.name}: expected output ${name} to be a value of this graph`)
+    const other = names.get(name)
+    if (other)
+      throw new ShapeError(
+        `/${graph.name}: expected output ${name} to have a name of its own, got that of ${other.path}`,
+      )
   }
 }

@@ -26,6 +26,9 @@ const matMulNBits: OpDef<OpAttrs["matMulNBits"]> = {
   arity: 3,
   infer: ([x, packed, scales], { bits, blockSize, inner, outer }, fail) => {
     const blocks = Math.ceil(inner / blockSize)
+    const dtypes = [x!, packed!, scales!].map(({ dtype }) => dtype)
+    if (dtypes.join() !== "f32,u8,f32")
+      fail(`expected f32 [..., I], u8 weights and f32 scales, got ${dtypes[0]}, ${dtypes[1]} and ${dtypes[2]}`)
     if (!dimsEqual(x!.shape.at(-1)!, inner)) fail(`expected [..., ${inner}], got ${showShape(x!.shape)}`)
     const ok =
       shapesEqual(packed!.shape, [outer, blocks, (blockSize * bits) / 8]) && shapesEqual(scales!.shape, [outer, blocks])
@@ -68,10 +71,17 @@ const matMulNBits: OpDef<OpAttrs["matMulNBits"]> = {
 /** u8 codes are round(x / scale) + 128 with scale = max|row| / 127; a row of zeros has scale 0 and codes 128. */
 const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
   arity: 1,
-  infer: ([x]) => [
-    { dtype: "u8", shape: x!.shape },
-    { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
-  ],
+  infer: ([x], { rotation }, fail) => {
+    const width = x!.shape.at(-1)
+    if (x!.dtype !== "f32" || width === undefined) fail(`expected f32 [..., I], got ${x!.dtype} ${showShape(x!.shape)}`)
+    const whole = typeof width === "number" && width % rotation === 0 && (rotation & (rotation - 1)) === 0
+    if (rotation !== 1 && !whole)
+      fail(`expected rows of whole blocks of ${rotation} (a power of 2), got ${showShape(x!.shape)}`)
+    return [
+      { dtype: "u8", shape: x!.shape },
+      { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
+    ]
+  },
   evaluate: ([x], { rotation }, [codes, scales]) => {
     const width = x!.shape.at(-1)!
     const rows = sizeOf(x!.shape.slice(0, -1))
@@ -198,7 +208,10 @@ const skipRmsNorm: OpDef<OpAttrs["skipRmsNorm"]> = {
 
 const quickGelu: OpDef<OpAttrs["quickGelu"]> = {
   arity: 1,
-  infer: ([x]) => [x!],
+  infer: ([x], _, fail) => {
+    if (x!.dtype !== "f32") fail(`expected f32, got ${x!.dtype}`)
+    return [x!]
+  },
   evaluate: ([x], { alpha }, [out]) => [
     { dtype: "f32", shape: out!.shape, data: f32Data(x!).map((value) => value / (1 + Math.exp(-alpha * value))) },
   ],
