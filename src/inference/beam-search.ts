@@ -5,7 +5,7 @@
 import type { KvCache } from "../runtime/index.ts"
 import { f32, type HostTensor } from "../tensor/index.ts"
 import type { Steps } from "../util/index.ts"
-import type { LanguageModel } from "./language-model.ts"
+import type { TokenModel } from "./language-model.ts"
 import { processLogits } from "./sampler.ts"
 
 export type BeamOptions = {
@@ -75,7 +75,7 @@ function bestCandidates(scores: readonly Float32Array[], count: number): { beam:
  * @returns ids of the best answer, its terminator included where one fits
  */
 export async function* beamSearch(
-  model: LanguageModel,
+  model: TokenModel,
   cache: KvCache,
   embeds: HostTensor,
   options: BeamOptions,

@@ -1,7 +1,7 @@
 /** @file Answers token by token: prefill, then decode steps with a sampler, until a terminator or the length limit. */
 import type { KvCache } from "../runtime/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
-import type { LanguageModel } from "./language-model.ts"
+import type { TokenModel } from "./language-model.ts"
 import { type SamplingOptions, sample } from "./sampler.ts"
 
 export type GenerateOptions = SamplingOptions & {
@@ -20,7 +20,7 @@ export type GenerateStep =
   | { readonly id: number; readonly logits: Float32Array; readonly normed: Float32Array }
   | undefined
 
-/** Why an answer ended. */
+/** Why an answer ended: a terminator, or the limit of the answer or of the model's context. */
 export type FinishReason = "stop" | "length"
 
 /**
@@ -29,7 +29,7 @@ export type FinishReason = "stop" | "length"
  * @param embeds [1, T, D]: the prompt's new positions, appended to the cache
  */
 export async function* generate(
-  model: LanguageModel,
+  model: TokenModel,
   cache: KvCache,
   embeds: HostTensor,
   options: GenerateOptions,
@@ -54,7 +54,7 @@ export async function* generate(
     answer.push(id)
     yield { id, logits, normed }
     if (terminators.includes(id)) return "stop"
-    if (answer.length >= maxNewTokens) return "length"
+    if (answer.length >= maxNewTokens || cache.length >= model.config.maxPositionEmbeddings) return "length"
     input = model.embed([id])
   }
 }

@@ -80,7 +80,7 @@ export class LanguageModel {
   /** Embeddings of token ids, [1, T, D]. @throws InputError for an id outside the vocabulary */
   embed(ids: readonly number[]): HostTensor<"f32"> {
     for (const id of ids) {
-      if (!(id >= 0 && id < this.config.vocabSize)) {
+      if (!(Number.isInteger(id) && id >= 0 && id < this.config.vocabSize)) {
         throw new InputError(`token id: expected one in [0, ${this.config.vocabSize}), got ${id}`)
       }
     }
@@ -153,6 +153,7 @@ export class LanguageModel {
     if (known) return known
     const compiled = this.compileSegments(kind, batch, kept)
     this.segments.set(key, compiled)
+    compiled.catch(() => this.segments.delete(key)) // a failure, say for want of memory, may pass
     return compiled
   }
 
@@ -191,6 +192,9 @@ export class LanguageModel {
     return { logits: f32Data(await this.logits(normed)), normed: f32Data(normed) }
   }
 }
+
+/** What decoding needs of a language model: a seam for tests. */
+export type TokenModel = Pick<LanguageModel, "config" | "embed" | "forward" | "lastLogits">
 
 /** Positions count real tokens; padding gets position 1 like in the reference. */
 function positionIds(cache: KvCache, batch: number, steps: number, valid: Uint8Array | undefined): number[] {
