@@ -107,9 +107,21 @@ function unary(
   }
 }
 
-/** A composite: simpler ops define its gradient and its ONNX form; `f` stays an independent evaluation. */
-function activation(f: (x: number) => number, expand: NonNullable<OpDef<None>["expand"]>): OpDef<None> {
-  return { ...unary("", f, "none"), onnx: "expand", expand, gradient: "expand" }
+/**
+ * A composite: simpler ops define its gradient and, unless it has one of its own, its ONNX form; `f` stays an independent
+ * evaluation.
+ */
+function activation(
+  f: (x: number) => number,
+  expand: NonNullable<OpDef<None>["expand"]>,
+  onnx: OpDef<None>["onnx"] = "expand",
+): OpDef<None> {
+  return { ...unary("", f, "none"), onnx, expand, gradient: "expand" }
+}
+
+/** One kernel instead of up to nine, each of which would move the widest activations through memory. */
+function geluOnnx(approximate: "none" | "tanh"): OpDef<None>["onnx"] {
+  return (emit, node) => emit.op("Gelu", node.inputs, node.outputs, { approximate: { string: approximate } })
 }
 
 function binary(
@@ -224,6 +236,7 @@ export const UNARY = {
   gelu: activation(
     (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
     (g, [x]) => [g.mul(g.scale(x!, 0.5), g.addScalar(g.erf(g.scale(x!, Math.SQRT1_2)), 1))],
+    geluOnnx("none"),
   ),
   geluTanh: activation(
     (x) => 0.5 * x * (1 + Math.tanh(GELU_TANH_SCALE * (x + GELU_TANH_CUBIC * x ** 3))),
@@ -232,6 +245,7 @@ export const UNARY = {
       const inner = g.scale(g.add(x!, g.scale(cubic, GELU_TANH_CUBIC)), GELU_TANH_SCALE)
       return [g.mul(g.scale(x!, 0.5), g.addScalar(g.tanh(inner), 1))]
     },
+    geluOnnx("tanh"),
   ),
 } satisfies { [name: string]: OpDef<None> }
 
