@@ -112,14 +112,14 @@ export function planBundle({ specs, byRow, oneRow }: PlanInput, options: BundleO
 type PlannedArray = Pick<PlannedPart, "name" | "role" | "dtype" | "shape">
 
 function formsOf(spec: TensorSpec, oneRow: boolean, { quantize, blockSize }: BundleOptions): StoredLinear[] {
-  const int8 = { kind: "int8", rotation: hadamardBlock(spec.shape[1]!) } as const
+  const int8 = { kind: "int8", rotation: hadamardBlock(sizeOf(spec.shape.slice(1))) } as const
   const int4 = { kind: "int4", blockSize } as const
   if (quantize === "int8") return [int8]
   return quantize === "int4" || oneRow ? [int4] : [int8, int4]
 }
 
 function arraysOf(name: string, spec: TensorSpec, form: StoredLinear): PlannedArray[] {
-  const [outer, inner] = spec.shape as [number, number]
+  const [outer, inner] = [spec.shape[0]!, sizeOf(spec.shape.slice(1))] // the kernel of a patch convolution is flattened
   if (form.kind === "int8") {
     const { codes, scales } = storedNames.int8(name)
     return [

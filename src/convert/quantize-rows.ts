@@ -1,5 +1,5 @@
 /** @file Rows of a weight as they lie in the checkpoint → their places in the arrays of all its quantized forms. */
-import { type HostTensor, widenToF32 } from "../tensor/index.ts"
+import { type HostTensor, sizeOf, widenToF32 } from "../tensor/index.ts"
 import { CheckpointError } from "../util/index.ts"
 import type { StoredLinear } from "./bundle.ts"
 import { quantizeInt4 } from "./quantize-int4.ts"
@@ -8,7 +8,7 @@ import { quantizeInt8 } from "./quantize-int8.ts"
 /** One quantized form of a whole weight [O, I] in memory: codes and scales as in the bundle. */
 export type QuantizedArrays = { readonly form: StoredLinear; readonly codes: Uint8Array; readonly scales: Float32Array }
 
-/** Some consecutive rows of the weight `name`, of any float dtype. // [R, I] */
+/** Some consecutive rows of the weight `name`, of any float dtype. // [R, ...], I values a row */
 export type WeightRows = { readonly name: string; readonly firstRow: number; readonly tensor: HostTensor }
 
 /** Quantizes rows, here or in a worker. The arrays it fills must come from `allocate`, so that workers see them. */
@@ -28,7 +28,7 @@ const MAX_WEIGHT = 1e36
  * @throws CheckpointError naming the weight and the row that holds NaN, infinity or an absurd value
  */
 export function quantizeRows({ name, firstRow, tensor }: WeightRows, arrays: readonly QuantizedArrays[]): void {
-  const width = tensor.shape[1]!
+  const width = sizeOf(tensor.shape.slice(1))
   const rows = widenToF32(tensor.dtype, tensor.data)
   checkFinite(name, rows, firstRow, width)
   // int8 rotates the rows in place and therefore goes last.

@@ -15,7 +15,14 @@ export {
   showShape,
 } from "./dim.ts"
 export { type CacheSlot, Graph } from "./graph.ts"
-export { type LinearStorage, type LoweringOptions, lowerFor, storedNames, type Target } from "./lowering.ts"
+export {
+  type LinearStorage,
+  type LoweringOptions,
+  linearWeight,
+  lowerFor,
+  storedNames,
+  type Target,
+} from "./lowering.ts"
 export type { Node, OpName, Value, ValueType } from "./node.ts"
 export { exportOnnx, modelOutputs, newRowsName, type WeightData } from "./onnx-emit.ts"
 export { isSource, OPS, opOf } from "./ops/table.ts"

@@ -2,6 +2,7 @@
  * @file Lowering: what a target runs instead of the model's ops. Each rule replaces one node; the table says which rules
  * a target has. A linear layer is lowered by how its weight is stored.
  */
+import { sizeOf } from "../tensor/index.ts"
 import { shapesEqual } from "./dim.ts"
 import type { Graph } from "./graph.ts"
 import type { Node, Value } from "./node.ts"
@@ -30,40 +31,70 @@ export const storedNames = {
   int4: (name: string) => ({ codes: `${name}.int4`, scales: `${name}.int4.scales` }),
 }
 
-function weightName(value: Value): string | undefined {
-  return value.node.op === "weight" ? (value.node.attrs as Node<"weight">["attrs"]).name : undefined
+/** A stored weight as a linear layer reads it: rows [start, end) of the matrix [outer, inner]. */
+type LinearWeight = {
+  readonly name: string
+  readonly outer: number
+  readonly inner: number
+  readonly start: number
+  readonly end: number
+}
+
+/**
+ * The stored weight behind a linear layer's: itself, flattened (the kernel of a patch convolution, [O, ...] as [O, I]),
+ * or some of its rows (packed projections). Undefined for anything computed.
+ */
+export function linearWeight(value: Value): LinearWeight | undefined {
+  const { op, inputs, attrs } = value.node
+  if (op === "weight") {
+    const { name, shape } = attrs as Node<"weight">["attrs"]
+    const outer = shape[0] ?? 1
+    return { name, outer, inner: sizeOf(shape.slice(1)), start: 0, end: outer }
+  }
+  const whole = op === "reshape" || op === "slice" ? linearWeight(inputs[0]!) : undefined
+  if (!whole || whole.end - whole.start !== whole.outer) return undefined
+  if (op === "reshape") return shapesEqual(value.shape, [whole.outer, whole.inner]) ? whole : undefined
+  const { axis, start, end } = attrs as Node<"slice">["attrs"]
+  return axis === 0 && typeof start === "number" && typeof end === "number" ? { ...whole, start, end } : undefined
 }
 
 function quantizedLinear(storage: (name: string) => LinearStorage): RewriteRule {
-  return (g, node, [x, weight, bias]) => {
-    const name = node.op === "linear" ? weightName(weight!) : undefined
-    if (name === undefined) return undefined
-    const stored = storage(name)
+  return (g, node, [x, value, bias]) => {
+    const weight = node.op === "linear" ? linearWeight(value!) : undefined
+    if (!weight) return undefined
+    const stored = storage(weight.name)
     if (stored.kind === "f32") return undefined
     const product =
       stored.kind === "int4"
-        ? int4Product(g, x!, weight!, name, stored.blockSize)
-        : int8Product(g, x!, weight!, name, stored.rotation)
+        ? int4Product(g, x!, weight, stored.blockSize)
+        : int8Product(g, x!, weight, stored.rotation)
     return [bias ? addBias(g, product, bias) : product]
   }
 }
 
 /** Weights in blocks with a scale each: few bytes per weight, made for one row. */
-function int4Product(g: Graph, x: Value, weight: Value, name: string, blockSize: number): Value {
-  const [outer, inner] = weight.shape as [number, number]
+function int4Product(g: Graph, x: Value, weight: LinearWeight, blockSize: number): Value {
+  const { name, outer, inner, start, end } = weight
   const blocks = Math.ceil(inner / blockSize)
-  const { codes, scales } = storedNames.int4(name)
-  const packed = g.weight(codes, [outer, blocks, blockSize / 2], "u8")
-  return g.apply("matMulNBits", [x, packed, g.weight(scales, [outer, blocks])], { bits: 4, blockSize, inner, outer })
+  const stored = storedNames.int4(name)
+  const codes = rowsOf(g, g.weight(stored.codes, [outer, blocks, blockSize / 2], "u8"), 0, weight)
+  const scales = rowsOf(g, g.weight(stored.scales, [outer, blocks]), 0, weight)
+  return g.apply("matMulNBits", [x, codes, scales], { bits: 4, blockSize, inner, outer: end - start })
 }
 
 /** Integer product of quantized rows and columns, then both scales: made for many rows. */
-function int8Product(g: Graph, x: Value, weight: Value, name: string, rotation: number): Value {
-  const [outer, inner] = weight.shape as [number, number]
-  const { codes, scales } = storedNames.int8(name)
+function int8Product(g: Graph, x: Value, weight: LinearWeight, rotation: number): Value {
+  const { name, outer, inner } = weight
+  const stored = storedNames.int8(name)
   const [rows, steps] = quantizedInput(g, x, rotation)
-  const columns = [g.weight(codes, [inner, outer], "i8"), g.weight(scales, [outer])]
-  return g.mul(g.apply("matMulIntegerToFloat", [rows, ...columns], {}), steps)
+  const codes = rowsOf(g, g.weight(stored.codes, [inner, outer], "i8"), 1, weight)
+  const scales = rowsOf(g, g.weight(stored.scales, [outer]), 0, weight)
+  return g.mul(g.apply("matMulIntegerToFloat", [rows, codes, scales], {}), steps)
+}
+
+/** The part of a stored array that belongs to a weight's rows, which lie along `axis`; backends cut it when they load. */
+function rowsOf(g: Graph, array: Value, axis: number, { outer, start, end }: LinearWeight): Value {
+  return end - start === outer ? array : g.slice(array, axis, start, end)
 }
 
 /** Linear layers that read one value (q, k, v; gate, up) rotate and quantize it once. */

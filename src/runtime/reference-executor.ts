@@ -1,5 +1,5 @@
 /** @file The executor that runs graphs in the reference interpreter: no native code, exact cache lengths. */
-import { type Graph, lowerFor, type Node, rewrite, verify } from "../graph/index.ts"
+import { type Graph, linearWeight, lowerFor, type Node, rewrite, verify } from "../graph/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
 import { BackendError } from "../util/index.ts"
 import type { Executor, Feeds, Program, WeightStore } from "./executor.ts"
@@ -12,8 +12,8 @@ type ReferenceProgram = Program & { weights: ((name: string) => HostTensor) | un
 /** True when some linear weight is stored quantized, so that the graph must be lowered to be run as stored. */
 function hasQuantized(graph: Graph, weights: WeightStore): boolean {
   return graph.nodes.some(({ op, inputs }) => {
-    const weight = op === "linear" ? inputs[1]!.node : undefined
-    return weight?.op === "weight" && weights.storage((weight.attrs as Node<"weight">["attrs"]).name).kind !== "f32"
+    const weight = op === "linear" ? linearWeight(inputs[1]!) : undefined
+    return weight !== undefined && weights.storage(weight.name).kind !== "f32"
   })
 }
 

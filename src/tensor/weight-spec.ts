@@ -10,7 +10,7 @@ export type TensorSpec = {
   readonly shape: readonly number[]
   /** How random weights are drawn: a normal of this deviation around `mean`. */
   readonly init: { readonly mean: number; readonly deviation: number }
-  /** True for the weight of a linear layer [out, in], which may be stored quantized. */
+  /** True for the weight of a linear layer, [out, in] or flattened to that, which may be stored quantized. */
   readonly quantizable: boolean
   /** Dead weight: present in official files, neither checked nor read; the text says why. */
   readonly ignored?: string
