@@ -2,10 +2,10 @@
  * @file Converts a model folder on disk: its quantized weights become a bundle, made once and found again, or a model
  * folder of their own.
  */
-import { mkdir, statfs } from "node:fs/promises"
+import { mkdir } from "node:fs/promises"
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
-import { folderSink, openFolder } from "../checkpoint/index.node.ts"
+import { type FolderSource, folderSink, openFolder } from "../checkpoint/index.node.ts"
 import { type Checkpoint, openCheckpoint, readJsonObject } from "../checkpoint/index.ts"
 import { componentSpecs } from "../models/minicpmo/index.ts"
 import { ConfigError } from "../util/index.ts"
@@ -13,17 +13,15 @@ import { type Bundle, openBundle, readManifest } from "./bundle.node.ts"
 import { type BundlePlan, bundleOptions, type Quantization } from "./bundle.ts"
 import { type TaskOptions, writeBundle } from "./bundle-writer.ts"
 import { bundleKey } from "./fingerprint.ts"
+import { copySmallFiles, copyTensors, joinedProgress, makeModelFolder, OWN_BUNDLE_FOLDER } from "./model-folder.node.ts"
 import { floatWeights, type ModelWeights } from "./model-weights.ts"
-import { exists, publishFolder } from "./partial-folder.node.ts"
+import { checkSpace, exists, publishFolder, setAside } from "./partial-folder.node.ts"
 import { componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
 import { localQuantizer } from "./quantize-rows.ts"
 import { quantizerPool } from "./quantizer-pool.node.ts"
 
 /** Bundles beside a checkpoint, one folder each, named by key. */
 const CACHE_FOLDER = ".omni"
-
-/** The bundle of a model folder whose weights exist in no other form. */
-export const OWN_BUNDLE_FOLDER = "bundle"
 
 /** Below this, threads cost more than they save. */
 const POOL_BYTES = 64 * 2 ** 20
@@ -39,6 +37,8 @@ export type ConvertOptions = TaskOptions & {
   /** Where bundles go when the model folder cannot be written. */
   readonly cacheDirectory?: string | undefined
   readonly threads?: number | undefined
+  /** Makes a model folder of its own here, which needs the original no more. */
+  readonly out?: string | undefined
 }
 
 export type ConvertResult = {
@@ -57,14 +57,24 @@ export type ConvertResult = {
 export async function convertCheckpoint(options: ConvertOptions): Promise<ConvertResult> {
   const { directory, quantize, signal } = options
   const own = await ownBundle(directory, quantize)
-  if (own) return own
+  if (own && options.out === undefined) return own
+  if (options.out !== undefined && (own || quantize === "none")) {
+    const got = own ? "a model that is quantized already" : "none"
+    throw new ConfigError(`convert: expected weights to quantize into ${options.out}, got ${got} (leave out)`)
+  }
   await using source = openFolder(directory)
   const components = componentSpecs(await readJsonObject(source, "config.json"), join(directory, "config.json"))
   const checkpoint = await openCheckpoint(source)
   if (quantize === "none") return { bundleDirectory: undefined, reused: true, sizeBytes: 0 }
   const wanted = bundleOptions(quantize, options.blockSize)
+  const specs = componentTensors(components)
   const plan = planCheckpoint(checkpoint, components, wanted)
-  const key = await bundleKey(checkpoint, componentTensors(components), wanted, signal)
+  const key = await bundleKey(checkpoint, specs, wanted, signal)
+  if (options.out !== undefined) {
+    const rest = checkpoint.names().filter((name) => !specs.has(name))
+    await convertFolder(options.out, source, { checkpoint, plan, rest, key }, options)
+    return { bundleDirectory: join(options.out, OWN_BUNDLE_FOLDER), reused: false, sizeBytes: plan.sizeBytes }
+  }
   const places = [join(directory, CACHE_FOLDER), ...(options.cacheDirectory ? [options.cacheDirectory] : [])]
   for (const place of places) {
     const bundleDirectory = join(place, key)
@@ -73,7 +83,11 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<Conver
   const bundleDirectory = join(await firstWritable(places), key)
   await checkSpace(bundleDirectory, plan.sizeBytes)
   const make = (partial: string) => quantizeInto(partial, checkpoint, plan, { ...options, key, sourceless: false })
-  await publishFolder(bundleDirectory, make, (made) => isWholeBundle(made, key))
+  await publishFolder(bundleDirectory, make, async (existing) => {
+    if (isWholeBundle(existing, key)) return true
+    await setAside(existing)
+    return false
+  })
   return { bundleDirectory, reused: false, sizeBytes: plan.sizeBytes }
 }
 
@@ -92,8 +106,39 @@ export async function openModelWeights(options: ConvertOptions): Promise<ModelWe
   })
 }
 
+/** What becomes of a checkpoint: the plan's tensors are quantized, the rest is copied. */
+type Conversion = {
+  readonly checkpoint: Checkpoint
+  readonly plan: BundlePlan
+  readonly rest: readonly string[]
+  readonly key: string
+}
+
+async function convertFolder(
+  out: string,
+  source: FolderSource,
+  { checkpoint, plan, rest, key }: Conversion,
+  { onProgress, signal, threads }: ConvertOptions,
+): Promise<void> {
+  const restBytes = rest.reduce((sum, name) => sum + checkpoint.info(name).sizeBytes, 0)
+  await checkSpace(out, restBytes + plan.sizeBytes)
+  const progress = joinedProgress(restBytes + plan.sizeBytes, onProgress)
+  await makeModelFolder("convert", out, async (partial) => {
+    await copySmallFiles(source, partial)
+    await copyTensors(checkpoint, rest, partial, { onProgress: progress.piece, signal })
+    const bundle = join(partial, OWN_BUNDLE_FOLDER)
+    await quantizeInto(bundle, checkpoint, plan, {
+      key,
+      sourceless: true,
+      onProgress: progress.absolute,
+      signal,
+      threads,
+    })
+  })
+}
+
 /** Quantizes into a folder, on threads where there is much to do. */
-export async function quantizeInto(
+async function quantizeInto(
   directory: string,
   checkpoint: Checkpoint,
   plan: BundlePlan,
@@ -151,16 +196,4 @@ async function canWrite(place: string): Promise<boolean> {
     .catch(() => undefined)
   await probe?.abort()
   return probe !== undefined
-}
-
-/** @throws ConfigError when the disk has no room for `sizeBytes` in the folder that will hold `path` */
-export async function checkSpace(path: string, sizeBytes: number): Promise<void> {
-  const folder = join(path, "..")
-  const disk = await statfs(folder).catch(() => undefined) // no answer: writing will tell
-  if (!disk || disk.bavail * disk.bsize >= sizeBytes) return
-  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
-  throw new ConfigError(
-    `${folder}: expected ${gigabytes(sizeBytes)} of free space, got ${gigabytes(disk.bavail * disk.bsize)} ` +
-      "(free some, or choose int4)",
-  )
 }

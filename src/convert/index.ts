@@ -17,6 +17,8 @@ export {
 } from "./bundle.ts"
 export { type BundlePiece, type Progress, type TaskOptions, writeBundle } from "./bundle-writer.ts"
 export { bundleWeights, floatWeights, type ModelWeights, type ReadAt, type WeightKind } from "./model-weights.ts"
+export { officialTensors, vocosTensors } from "./official-tensors.ts"
+export { type ModelPlan, modelPlan, PRESETS, type Preset, type UnstatedSizes } from "./presets.ts"
 export { componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
 export { dequantizeInt4, type Int4Target, quantizeInt4 } from "./quantize-int4.ts"
 export { dequantizeInt8, type Int8Target, quantizeInt8 } from "./quantize-int8.ts"

@@ -1,6 +1,6 @@
 /** @file Folders that appear whole or not at all: written under another name, then renamed. */
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises"
-import { basename, dirname, join } from "node:path"
+import { mkdir, readdir, rename, rm, stat, statfs } from "node:fs/promises"
+import { basename, dirname, join, resolve } from "node:path"
 import { ConfigError, errorText } from "../util/index.ts"
 
 let partialFolders = 0
@@ -11,13 +11,13 @@ const ABANDONED_MS = 3_600_000
 /**
  * Makes the folder `target` through `fill`, which gets the folder to write into. When several processes make the same
  * one at once, the first to finish wins and the others take its result.
- * @param isWhole tells a finished folder from a broken one, which is replaced
+ * @param settle what to do with a folder that is there already: true accepts it, false says that it was moved away
  * @throws what `fill` throws; nothing is left behind then
  */
 export async function publishFolder(
   target: string,
   fill: (partial: string) => Promise<void>,
-  isWhole: (directory: string) => boolean,
+  settle: (existing: string) => Promise<boolean>,
 ): Promise<void> {
   await removeAbandoned(target)
   const partial = partialName(target)
@@ -30,8 +30,7 @@ export async function publishFolder(
         return
       } catch (error) {
         if (attempt > 2 || !(await exists(target))) throw error
-        if (isWhole(target)) return
-        await setAside(target)
+        if (await settle(target)) return
       }
     }
   } finally {
@@ -43,8 +42,8 @@ function partialName(target: string): string {
   return `${target}.${process.pid}-${partialFolders++}.partial`
 }
 
-/** Moves a broken folder out of the way before it is removed, so that nobody sees half of it. */
-async function setAside(target: string): Promise<void> {
+/** Moves a folder out of the way before it is removed, so that nobody sees half of it. */
+export async function setAside(target: string): Promise<void> {
   const aside = partialName(target)
   await rename(target, aside).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOENT") throw error // another process was faster
@@ -80,5 +79,18 @@ export async function refuseOccupied(where: string, directory: string): Promise<
   if (files.length === 0) return
   throw new ConfigError(
     `${where}: expected a new or empty folder, got ${directory} with ${files.length} files (choose another, or empty it)`,
+  )
+}
+
+/** @throws ConfigError when the disk that will hold `path` has no room for `sizeBytes` */
+export async function checkSpace(path: string, sizeBytes: number): Promise<void> {
+  let folder = resolve(path)
+  while (!(await exists(folder)) && dirname(folder) !== folder) folder = dirname(folder)
+  const disk = await statfs(folder).catch(() => undefined) // no answer: writing will tell
+  if (!disk || disk.bavail * disk.bsize >= sizeBytes) return
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
+  throw new ConfigError(
+    `${folder}: expected ${gigabytes(sizeBytes)} of free space, got ${gigabytes(disk.bavail * disk.bsize)} ` +
+      "(free some, or choose int4)",
   )
 }
