@@ -80,9 +80,11 @@ export async function* beamSearch(
   embeds: HostTensor,
   options: BeamOptions,
 ): Steps<number[]> {
-  const { beams, maxNewTokens, terminators } = options
+  const { beams, terminators } = options
   const vocabulary = model.config.vocabSize
   const [hidden] = yield* model.forward(cache, embeds)
+  // The last token needs no place in the context.
+  const maxNewTokens = Math.min(options.maxNewTokens, model.config.maxPositionEmbeddings - cache.length + 1)
   const first = (await model.lastLogits(hidden!)).logits
   let state = cache.selectRows(new Array<number>(beams).fill(0))
   let logits = new Float32Array(beams * vocabulary)

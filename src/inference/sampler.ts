@@ -2,7 +2,7 @@
  * @file From logits to the next token, in the order of the reference: repetition penalty, minimum length, temperature,
  * top-k, top-p, one draw. Source: the logits processors and warpers of transformers 4.44.
  */
-import { InputError } from "../util/index.ts"
+import { BackendError, InputError } from "../util/index.ts"
 
 export type SamplingOptions = {
   /** 0 means greedy: the most likely token. */
@@ -67,7 +67,7 @@ export function processLogits(
 }
 
 /** The k-th largest value. Ties survive because everything not below it is kept. */
-function kthLargest(values: Float32Array, k: number): number {
+export function kthLargest(values: Float32Array, k: number): number {
   // A heap of the k largest so far, smallest on top: one pass over the vocabulary.
   const heap = new Float32Array(k).fill(Number.NEGATIVE_INFINITY)
   for (const value of values) {
@@ -91,7 +91,9 @@ export type Candidates = { readonly ids: readonly number[]; readonly probabiliti
 
 /** Warps processed logits into the distribution that reaches the draw. */
 export function candidates(logits: Float32Array, { temperature, topK, topP }: SamplingOptions): Candidates {
-  const scaled = temperature === 1 ? logits : logits.map((value) => value / temperature)
+  // Relative to the largest, so that the lowest temperatures do not overflow.
+  const largest = logits[argMax(logits)]!
+  const scaled = logits.map((value) => (value - largest) / temperature)
   const threshold = topK > 0 && topK < scaled.length ? kthLargest(scaled, topK) : Number.NEGATIVE_INFINITY
   const ids: number[] = []
   for (let id = 0; id < scaled.length; id++) {
@@ -118,15 +120,20 @@ function softmax(values: readonly number[]): Float64Array {
   return powers.map((power) => power / sum)
 }
 
+/** Index of the largest value, the first of equals; that of a NaN where there is one. */
 export function argMax(values: Float32Array): number {
   let best = 0
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isNaN(values[i]!)) return i
+    if (values[i]! > values[best]!) best = i
+  }
   return best
 }
 
 /**
  * Chooses the next token. Changes `logits`.
  * @param random numbers in [0, 1)
+ * @throws BackendError when no logit can be chosen, or one is NaN
  */
 export function sample(
   logits: Float32Array, // [V]
@@ -135,12 +142,16 @@ export function sample(
   random: () => number,
 ): number {
   processLogits(logits, options, context)
-  if (options.temperature === 0) return argMax(logits)
+  const best = argMax(logits)
+  if (!Number.isFinite(logits[best])) {
+    throw new BackendError(`sampler: expected a finite largest logit, got ${logits[best]} (the weights may be damaged)`)
+  }
+  if (options.temperature === 0) return best
   const { ids, probabilities } = candidates(logits, options)
   let rest = random()
   for (const [i, id] of ids.entries()) {
     rest -= probabilities[i]!
     if (rest < 0) return id
   }
-  return ids.at(-1) ?? argMax(logits)
+  return ids.at(-1)!
 }
