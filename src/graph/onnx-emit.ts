@@ -4,7 +4,7 @@
  */
 import type { DType, HostTensor } from "../tensor/index.ts"
 import { invariant } from "../util/index.ts"
-import { type Dim, dimTerms, type Shape } from "./dim.ts"
+import { type Dim, dimOf, dimTerms, type Shape } from "./dim.ts"
 import type { CacheSlot, Graph } from "./graph.ts"
 import type { Node, Value } from "./node.ts"
 import {
@@ -136,7 +136,8 @@ class Emitter implements OnnxEmitter {
     return { ref: name }
   }
 
-  shape(dims: Shape): OnnxRef {
+  shape(written: Shape): OnnxRef {
+    const dims = written.map(dimOf)
     if (dims.every((dim) => typeof dim === "number")) {
       const data = BigInt64Array.from(dims as number[], (dim) => BigInt(dim))
       return this.initializer(`/constant/i64/[${dims.join(",")}]`, "i64", [dims.length], new Uint8Array(data.buffer))
@@ -160,8 +161,9 @@ class Emitter implements OnnxEmitter {
     const terms = dimTerms(dim).map(({ coefficient, factors }) => {
       const parts = factors.map((factor) => {
         if ("floorOf" in factor) return this.temp("Div", [this.shape([factor.floorOf]), this.shape([factor.divisor])])
+        if (factor.symbol !== dim) return this.dim(factor.symbol)
         const place = this.symbols.get(factor.symbol)
-        invariant(place, `dim ${dim}: no input of the graph has the dim ${factor.symbol}`)
+        invariant(place, `no input of the graph has the dim ${dim}`)
         return this.temp("Shape", [place.input], { start: { int: place.axis }, end: { int: place.axis + 1 } })
       })
       if (coefficient !== 1 || parts.length === 0) parts.push(this.shape([coefficient]))
