@@ -148,6 +148,18 @@ describe("beam search", () => {
     expect(cut.ids).toEqual([2, 2])
   })
 
+  test("a terminator that ranks below the beams closes nothing", async () => {
+    // Taken for an answer, id 1 would fill the list of answers, and the search would end before certainty pays off.
+    const next: NextLogits = (ids) => {
+      const answer = ids.slice(PROMPT.length)
+      if (answer.length === 0) return [-1, -1.6, -1.2, -2.1, ...new Array<number>(10).fill(-9)]
+      if (answer.length === 1) return [-50, -50, -50, -50, 0.1, ...new Array<number>(9).fill(0)]
+      return Array.from({ length: 14 }, (_, id) => (id === ids.at(-1) ? 50 : 0))
+    }
+    const options = { ...OPTIONS, beams: 2, repetitionPenalty: 1, maxNewTokens: 10 }
+    expect((await search(14, next, options)).ids).toEqual([2, 4, 4, 4, 4, 4, 4, 4, 4, 4])
+  })
+
   test("ends where the context does", async () => {
     const next: NextLogits = () => [-9, -9, 5, 0, 0]
     const options = { ...OPTIONS, repetitionPenalty: 1, maxNewTokens: 50 }
