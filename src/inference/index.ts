@@ -21,7 +21,7 @@ export {
 export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
 export { readComponent } from "./component-weights.ts"
 export { type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
-export { type ForwardOptions, LanguageModel, type LanguageModelParts } from "./language-model.ts"
+export { type ForwardOptions, LanguageModel, type LanguageModelParts, type TokenModel } from "./language-model.ts"
 export {
   argMax,
   type Candidates,
