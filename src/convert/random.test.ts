@@ -35,7 +35,7 @@ describe("randomBits", () => {
     for (let name = 0; name < 400; name++) {
       const words = new Uint32Array(10)
       randomBits(0, `layers.${name}`).fill(words)
-      for (const word of words) for (let bit = 0; bit < 32; bit++) counts[bit] += (word >>> bit) & 1
+      for (const word of words) for (let bit = 0; bit < 32; bit++) counts[bit]! += (word >>> bit) & 1
     }
     // 4000 draws: deviation 32; six of them.
     for (const count of counts) expect(Math.abs(count - 2000)).toBeLessThan(190)
