@@ -77,10 +77,14 @@ export function warp(logits: Float32Array, { topP, topK }: Pick<CodeSampling, "t
 }
 
 export function softmax(logits: Float32Array): Float32Array {
-  const max = logits.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY)
-  const powers = Float64Array.from(logits, (value) => Math.exp(value - max))
-  const sum = powers.reduce((total, power) => total + power, 0)
-  return Float32Array.from(powers, (power) => power / sum)
+  let max = Number.NEGATIVE_INFINITY
+  for (const value of logits) if (value > max) max = value
+  const powers = new Float64Array(logits.length)
+  let sum = 0
+  for (let i = 0; i < logits.length; i++) sum += powers[i] = Math.exp(logits[i]! - max)
+  const probabilities = new Float32Array(logits.length)
+  for (let i = 0; i < logits.length; i++) probabilities[i] = powers[i]! / sum
+  return probabilities
 }
 
 export type CodeContext = {
@@ -105,7 +109,8 @@ export function codeProbabilities(
   const width = logits.length / rows
   return Array.from({ length: rows }, (_, row) => {
     const temperature = temperatures[row % temperatures.length]!
-    const line = logits.slice(row * width, (row + 1) * width).map((value) => value / temperature)
+    const line = logits.slice(row * width, (row + 1) * width)
+    for (let i = 0; i < width; i++) line[i]! /= temperature
     if (frames.length > 0) {
       if (repetitionPenalty !== 1) {
         const codes = frames.slice(-PENALTY_FRAMES).map((frame) => frame[row]!)

@@ -80,7 +80,8 @@ export function initRendering(options: RenderOptions, seedFrames = 0): RenderSta
 /**
  * Decodes what is new.
  * @param frames all frames of the segment so far
- * @param last no frames will follow, so nothing is held back for look-ahead
+ * @param last no frames will follow, so nothing is held back for look-ahead; before that, frames wait until they make a
+ *   stretch longer than two fades
  * @returns samples that may leave now, perhaps none
  */
 export async function renderFrames(
@@ -92,8 +93,8 @@ export async function renderFrames(
 ): Promise<[Float32Array, RenderState]> {
   const { contextFrames, fadeFrames, lookAheadFrames, delivery } = options
   const end = frames.length - (last ? 0 : lookAheadFrames) // the first frame left to the next stretch
-  if (end - state.nextFrame <= fadeFrames && !last) return [NOTHING, state]
-  if (end <= state.nextFrame) return [NOTHING, state]
+  // A stretch fades in at its start and out at its end.
+  if (end - state.nextFrame < (last ? 1 : 2 * fadeFrames + 1)) return [NOTHING, state]
   const context = Math.min(contextFrames, state.nextFrame)
   const wave = await vocoder.render(await codec.decode(frames.slice(state.nextFrame - context)))
   const at = (frame: number) => (frame - state.nextFrame + context) * SAMPLES_PER_CODE_FRAME

@@ -68,7 +68,7 @@ export const vocosSpec = (c: VocosConfig) => ({
   },
   head: {
     out: biasedLinearSpec(c.hidden, c.fftSize + 2),
-    istft: { window: weightSpec([c.fftSize]) },
+    istft: { window: weightSpec([c.fftSize], { mean: 1, deviation: 0 }) }, // official: Hann; any that is never 0 works
   },
 })
 
