@@ -7,7 +7,7 @@ import {
   type SamplingOptions,
   type TokenModel,
 } from "../inference/index.ts"
-import { type ChatTemplate, IM_END, type OmniTokenizer, TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
+import { type ChatTemplate, type OmniTokenizer, TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
 import { createRandom, InputError } from "../util/index.ts"
 
 /** One message of a conversation. */

@@ -1,0 +1,15 @@
+export { EngineClient, type EnginePort } from "./client.ts"
+export { EngineHost, type EngineHostParts, type EngineModel } from "./host.ts"
+export {
+  type Command,
+  DEVICES,
+  type Device,
+  type EngineEvent,
+  errorFromData,
+  errorToData,
+  type LoadOptions,
+  type ModelInfo,
+  QUANTIZE_KINDS,
+  type QuantizeKind,
+} from "./messages.ts"
+export { StepQueue } from "./step-queue.ts"

@@ -1,0 +1,75 @@
+/** @file What crosses the engine's boundary: commands in, events out, plain data that structured clone takes. */
+import type { TextChatEvent, TextChatOptions } from "../session/index.ts"
+import {
+  BackendError,
+  CheckpointError,
+  ConfigError,
+  errorText,
+  InputError,
+  OmniError,
+  ShapeError,
+} from "../util/index.ts"
+
+/** How linear weights are stored. `auto` takes what the folder has, or what fits the memory. */
+export const QUANTIZE_KINDS = ["auto", "none", "int8", "int4", "int8+int4"] as const
+export type QuantizeKind = (typeof QUANTIZE_KINDS)[number]
+
+export const DEVICES = ["auto", "reference", "cpu", "webgpu"] as const
+export type Device = (typeof DEVICES)[number]
+
+export type LoadOptions = {
+  /** Folder of the checkpoint. */
+  readonly model: string
+  readonly device: Device
+  readonly quantize: QuantizeKind
+  /** Threads of one step; the machine's cores when absent. */
+  readonly threads?: number
+  /** Folder for bundles of checkpoints whose own folder cannot be written. */
+  readonly cacheFolder: string
+}
+
+/** What was loaded, for people and logs. */
+export type ModelInfo = {
+  readonly name: string
+  readonly device: string
+  readonly quantize: Exclude<QuantizeKind, "auto">
+  readonly layers: number
+  readonly hiddenSize: number
+  readonly vocabSize: number
+  readonly loadMs: number
+}
+
+export type Command =
+  | { readonly type: "load"; readonly id: number; readonly options: LoadOptions }
+  | { readonly type: "chat"; readonly id: number; readonly options: TextChatOptions }
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "close" }
+
+/** An error as data; `code` finds its class again on the other side. */
+export type ErrorData = { readonly code: string; readonly message: string }
+
+export type EngineEvent =
+  | { readonly type: "progress"; readonly id: number; readonly stage: string; readonly fraction: number }
+  | { readonly type: "loaded"; readonly id: number; readonly info: ModelInfo }
+  | { readonly type: "chat"; readonly id: number; readonly event: TextChatEvent }
+  | { readonly type: "done"; readonly id: number }
+  | { readonly type: "error"; readonly id: number; readonly error: ErrorData }
+
+const CLASSES: { readonly [code: string]: new (message: string) => OmniError } = {
+  shape: ShapeError,
+  config: ConfigError,
+  checkpoint: CheckpointError,
+  input: InputError,
+  backend: BackendError,
+}
+
+export function errorToData(error: unknown): ErrorData {
+  if (error instanceof Error && error.name === "AbortError") return { code: "abort", message: error.message }
+  return { code: error instanceof OmniError ? error.code : "internal", message: errorText(error) }
+}
+
+export function errorFromData({ code, message }: ErrorData): Error {
+  if (code === "abort") return new DOMException(message, "AbortError")
+  const known = CLASSES[code]
+  return known ? new known(message) : new Error(message)
+}

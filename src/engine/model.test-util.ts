@@ -1,0 +1,42 @@
+/** @file A model for engine tests: answers of given words, one step each, that say how they ended. */
+import type { TextChatEvent, TextChatOptions } from "../session/index.ts"
+import { InputError } from "../util/index.ts"
+import type { EngineModel } from "./host.ts"
+import type { LoadOptions } from "./messages.ts"
+
+export const LOAD: LoadOptions = { model: "small", device: "cpu", quantize: "none", cacheFolder: "cache" }
+
+/** The request for an answer that repeats these words. */
+export const asking = (words: string): TextChatOptions => ({ messages: [{ role: "user", content: words }] })
+
+export type FakeModel = EngineModel & { readonly log: string[] }
+
+/** Repeats the user's words, with a silent step before each; "fail" fails, a closed model too. */
+export function fakeModel(name = "small"): FakeModel {
+  const log: string[] = []
+  let closed = false
+  return {
+    log,
+    info: { name, device: "cpu", quantize: "none", layers: 1, hiddenSize: 2, vocabSize: 3, loadMs: 4 },
+    async *chat({ messages }): AsyncGenerator<TextChatEvent | undefined, void, void> {
+      const text = messages[0]!.content
+      try {
+        for (const word of text.split(" ")) {
+          yield undefined
+          if (closed) throw new Error("the model was closed under a step")
+          if (word === "fail") throw new InputError("word: expected a good one, got fail")
+          log.push(word)
+          yield { type: "text-delta", text: word }
+        }
+        const counts = { promptTokens: 1, completionTokens: 2, prefillMs: 3, decodeMs: 4 }
+        yield { type: "turn-end", finishReason: "stop", text, ...counts }
+      } finally {
+        log.push("end")
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      log.push("closed")
+    },
+  }
+}

@@ -1,0 +1,171 @@
+/** @file The step queue: fair turns, cancelling between steps, failures that stay with their work. */
+import fc from "fast-check"
+import { describe, expect, test } from "vitest"
+import { StepQueue } from "./step-queue.ts"
+
+const breathe = () => Promise.resolve()
+
+/** Work of so many steps that logs each of them and its clean-up. */
+async function* work(name: string, steps: number, log: string[]): AsyncGenerator<string, string, void> {
+  try {
+    for (let i = 1; i <= steps; i++) {
+      log.push(`${name}${i}`)
+      yield `${name}${i}`
+    }
+    return `${name} done`
+  } finally {
+    log.push(`${name} end`)
+  }
+}
+
+describe("turns", () => {
+  test("each piece of work gets one step in turn", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const values: string[] = []
+    const results = await Promise.all([
+      queue.run(work("a", 3, log), (value) => values.push(value)),
+      queue.run(work("b", 1, log), (value) => values.push(value)),
+      queue.run(work("c", 2, log), (value) => values.push(value)),
+    ])
+    expect(results).toEqual(["a done", "b done", "c done"])
+    expect(log).toEqual(["a1", "b1", "c1", "a2", "b end", "c2", "a3", "c end", "a end"])
+    expect(values).toEqual(["a1", "b1", "c1", "a2", "c2", "a3"])
+    expect(queue.length).toBe(0)
+  })
+
+  test("nobody is more than one step ahead of another", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 8 }), { minLength: 1, maxLength: 5 }), async (sizes) => {
+        const queue = new StepQueue(breathe)
+        const taken = sizes.map(() => 0)
+        await Promise.all(
+          sizes.map((size, i) =>
+            queue.run(work("w", size, []), () => {
+              taken[i]!++
+              const others = taken.filter((_, j) => taken[j]! < sizes[j]!)
+              expect(taken[i]! - Math.min(taken[i]!, ...others)).toBeLessThanOrEqual(1)
+            }),
+          ),
+        )
+        expect(taken).toEqual(sizes)
+      }),
+    )
+  })
+
+  test("steps never overlap, and there is a breath after each", async () => {
+    const log: string[] = []
+    const queue = new StepQueue(async () => {
+      log.push("breath")
+    })
+    async function* slow(name: string): AsyncGenerator<void, void, void> {
+      for (let i = 0; i < 2; i++) {
+        log.push(`${name} in`)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+        log.push(`${name} out`)
+        yield
+      }
+    }
+    await Promise.all([queue.run(slow("a")), queue.run(slow("b"))])
+    const turn = (name: string) => [`${name} in`, `${name} out`, "breath"]
+    expect(log.slice(0, 12)).toEqual([...turn("a"), ...turn("b"), ...turn("a"), ...turn("b")])
+  })
+
+  test("work that comes later starts at once, also after the queue was empty", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    await queue.run(work("a", 1, log))
+    const long = queue.run(work("b", 3, log), (value) => {
+      if (value === "b1") void queue.run(work("c", 1, log))
+    })
+    await long
+    expect(log.indexOf("c1")).toBeLessThan(log.indexOf("b3"))
+  })
+})
+
+describe("cancelling", () => {
+  test("takes effect before the next step, after clean-up, with the signal's reason", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const controller = new AbortController()
+    const run = queue.run(
+      work("a", 5, log),
+      (value) => {
+        if (value === "a2") controller.abort(new Error("enough"))
+      },
+      controller.signal,
+    )
+    await expect(run).rejects.toThrow("enough")
+    expect(log).toEqual(["a1", "a2", "a end"])
+  })
+
+  test("before the first step nothing runs", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    await expect(queue.run(work("a", 1, log), undefined, AbortSignal.abort(new Error("no")))).rejects.toThrow("no")
+    expect(log).toEqual([])
+  })
+
+  test("leaves other work alone", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const controller = new AbortController()
+    const cancelled = queue.run(work("a", 9, log), () => controller.abort(), controller.signal)
+    const other = queue.run(work("b", 3, log))
+    await expect(cancelled).rejects.toThrow(expect.objectContaining({ name: "AbortError" }))
+    expect(await other).toBe("b done")
+  })
+
+  test("after the last step is too late", async () => {
+    const queue = new StepQueue(breathe)
+    const controller = new AbortController()
+    const run = queue.run(work("a", 1, []), undefined, controller.signal)
+    expect(await run).toBe("a done")
+    controller.abort()
+    expect(await queue.run(work("b", 1, []))).toBe("b done")
+  })
+})
+
+describe("failures", () => {
+  async function* failing(log: string[]): AsyncGenerator<void, void, void> {
+    log.push("step")
+    yield
+    throw new Error("broken step")
+  }
+
+  test("reject their own work and nothing else", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const [broken, fine] = await Promise.allSettled([queue.run(failing(log)), queue.run(work("b", 3, log))])
+    expect(broken).toEqual({ status: "rejected", reason: new Error("broken step") })
+    expect(fine).toEqual({ status: "fulfilled", value: "b done" })
+    expect(await queue.run(work("c", 1, log))).toBe("c done")
+  })
+
+  test("of the receiver end the work, which cleans up", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const run = queue.run(work("a", 3, log), () => {
+      throw new Error("nobody listens")
+    })
+    await expect(run).rejects.toThrow("nobody listens")
+    expect(log).toEqual(["a1", "a end"])
+  })
+
+  test("of the clean-up are the work's failure", async () => {
+    const queue = new StepQueue(breathe)
+    async function* untidy(): AsyncGenerator<void, void, void> {
+      try {
+        yield
+        yield
+      } finally {
+        // biome-ignore lint/correctness/noUnsafeFinally: the very case
+        throw new Error("clean-up failed")
+      }
+    }
+    const controller = new AbortController()
+    const run = queue.run(untidy(), () => controller.abort(), controller.signal)
+    await expect(run).rejects.toThrow("clean-up failed")
+    expect(await queue.run(work("b", 1, []))).toBe("b done")
+  })
+})
