@@ -53,23 +53,25 @@ const shift = (key: Float32Array, delta: number) => {
   for (let k = 0; k < key.length; k++) key[k]! += delta
 }
 
-/** What the cache holds, read through the feeds that graphs get. */
+/** What the cache holds, as it is saved; the keys must lie in the feeds alike. */
 function contents(cache: KvCache): Naive {
   const { length, capacity, rows } = cache
+  const { slots, valid } = cache.snapshot()
   return Array.from({ length: rows }, (_, b) =>
     Array.from({ length }, (_, j) => ({
-      valid: cache.snapshot().valid[b * length + j]!,
+      valid: valid[b * length + j]!,
       slots: Object.fromEntries(
         SPEC.map(({ name, kvHeads, headSize }) => {
-          const { keys, values } = cache.feed(name)
-          expect(keys.shape).toEqual([rows, kvHeads, capacity, headSize])
-          expect(values.shape).toEqual(keys.shape)
-          const pick = (data: Float32Array) =>
+          const pick = (data: Float32Array, positions: number) =>
             Array.from({ length: kvHeads }, (_, g) => {
-              const from = ((b * kvHeads + g) * capacity + j) * headSize
+              const from = ((b * kvHeads + g) * positions + j) * headSize
               return [...data.subarray(from, from + headSize)]
             }).flat()
-          return [name, { keys: pick(f32Data(keys)), values: pick(f32Data(values)) }]
+          const { keys, values } = slots[name]!
+          const fed = cache.feed(name).keys
+          expect(fed.shape).toEqual([rows, kvHeads, capacity, headSize])
+          expect(pick(f32Data(fed), capacity)).toEqual(pick(keys, length))
+          return [name, { keys: pick(keys, length), values: pick(values, length) }]
         }),
       ),
     })),
