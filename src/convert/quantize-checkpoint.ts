@@ -41,23 +41,23 @@ export async function* quantizeCheckpoint(
   quantizer: Quantizer,
   signal?: AbortSignal,
 ): AsyncGenerator<BundlePiece, void, undefined> {
-  const start = (tensor: PlannedTensor | undefined): Promise<QuantizedArrays[]> | undefined => {
-    if (!tensor || tensor.forms.length === 0) return undefined
-    const arrays = quantizeTensor(checkpoint, tensor, quantizer, signal)
+  const waiting = plan.tensors.filter(({ forms }) => forms.length > 0)
+  const startNext = (): Promise<QuantizedArrays[]> | undefined => {
+    const next = waiting.shift()
+    if (!next) return undefined
+    const arrays = quantizeTensor(checkpoint, next, quantizer, signal)
     arrays.catch(() => {}) // reported when its turn comes
     return arrays
   }
-  let ahead = start(plan.tensors[0])
+  let ahead = startNext()
   try {
-    for (const [index, tensor] of plan.tensors.entries()) {
-      const current = ahead
-      if (!current) {
-        ahead = start(plan.tensors[index + 1])
+    for (const tensor of plan.tensors) {
+      if (tensor.forms.length === 0) {
         yield* wholeTensor(checkpoint, tensor)
         continue
       }
-      const arrays = await current
-      ahead = start(plan.tensors[index + 1])
+      const arrays = await ahead!
+      ahead = startNext()
       const bytes = arrays.flatMap(({ codes, scales }) => [codes, scales])
       for (const [i, part] of tensor.parts.entries()) yield { part: part.name, bytes: bytes[i]! }
     }
