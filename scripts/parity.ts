@@ -17,6 +17,15 @@ function createExecutor(device: string, threads: number | undefined): Executor {
   throw new Error(`--device: expected reference, cpu or webgpu, got ${device}`)
 }
 
+function threadsOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const threads = Number(text)
+  if (!(Number.isInteger(threads) && threads > 0)) {
+    throw new Error(`--threads: expected a whole number ≥ 1, got ${text}`)
+  }
+  return threads
+}
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -24,17 +33,18 @@ async function main(): Promise<number> {
       device: { type: "string", default: "cpu" },
       only: { type: "string" },
       threads: { type: "string" },
-      json: { type: "boolean", default: false },
     },
   })
   const [directory] = positionals
   if (positionals.length !== 1 || !directory)
     throw new Error(`expected one folder of goldens, got ${positionals.length} (${USAGE})`)
-  await using executor = createExecutor(values.device, values.threads ? Number(values.threads) : undefined)
-  const selected = values.only ? matcher(values.only.split(",")) : () => true
+  await using executor = createExecutor(values.device, threadsOf(values.threads))
+  const patterns = values.only?.split(",") ?? ["*"]
+  const names: string[] = []
   let passed = 0
   let failed = 0
-  for await (const result of runCases(directory, executor, selected)) {
+  for await (const result of runCases(directory, executor, matcher(patterns))) {
+    names.push(result.name)
     if (result.ok) passed++
     else failed++
     const error = Number.isFinite(result.error) ? result.error.toExponential(2) : "differs"
@@ -44,9 +54,13 @@ async function main(): Promise<number> {
     for (const failure of result.failures.slice(0, 5)) console.log(`       ${failure}`)
     if (result.failures.length > 5) console.log(`       and ${result.failures.length - 5} more`)
   }
+  for (const pattern of patterns) {
+    if (names.some(matcher([pattern]))) continue
+    failed++
+    console.log(`FAIL ${pattern.padEnd(28)} ${"not run".padStart(9)}\n       no such case in ${directory}`)
+  }
   console.log(`${passed} passed, ${failed} failed`)
-  // An empty selection proves nothing.
-  return failed === 0 && passed > 0 ? 0 : 1
+  return failed === 0 ? 0 : 1
 }
 
 try {

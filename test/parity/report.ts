@@ -7,6 +7,8 @@ import type { GoldenCase } from "./golden-set.ts"
 export class CaseReport {
   readonly failures: string[] = []
   error = 0
+  /** How many comparisons were made; a case without any proves nothing. */
+  comparisons = 0
   private readonly tolerance: number
 
   constructor(golden: GoldenCase) {
@@ -16,6 +18,7 @@ export class CaseReport {
 
   /** max|got − want| ≤ tolerance · max|want|, and equal sizes. */
   close(what: string, got: HostTensor, want: HostTensor, tolerance = this.tolerance): void {
+    this.comparisons++
     const error = relativeToMaxAbs(got, want)
     this.error = Math.max(this.error, error)
     if (!(error <= tolerance))
@@ -23,8 +26,10 @@ export class CaseReport {
   }
 
   equal(what: string, got: unknown, want: unknown): void {
+    this.comparisons++
     if (isDeepStrictEqual(got, want)) return
     const show = (value: unknown) => {
+      if (value === undefined) return "nothing"
       const text = JSON.stringify(value, (_, item) => (typeof item === "bigint" ? Number(item) : item))
       return text.length > 120 ? `${text.slice(0, 120)}…` : text
     }

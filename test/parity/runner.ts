@@ -60,6 +60,7 @@ export async function* runCases(
     try {
       if (run) await run({ set, golden, executor }, report)
       else report.failures.push("no such case is known here")
+      if (run && report.comparisons === 0) report.failures.push("nothing was compared")
     } catch (error) {
       report.failures.push(`stopped: ${errorText(error)}`)
     }
