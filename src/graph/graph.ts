@@ -16,7 +16,7 @@ export type CacheSlot = {
   readonly name: string
   readonly kvHeads: number
   readonly headSize: number
-  /** Graph inputs [B, G, S, K]: what is cached so far. */
+  /** Graph inputs, what is cached so far: keys [B, G, S, K] and values [B, G, K, S]. */
   readonly keys: Value
   readonly values: Value
   /** New rows [B, T, G·K], appended by the executor. */
@@ -207,9 +207,8 @@ export class Graph {
     mask: Value,
   ): Value {
     const headSize = (k.shape[2] as number) / attrs.kvHeads
-    const shape = [q.shape[0]!, attrs.kvHeads, "S", headSize]
-    const keys = this.input(`${slot}.keys`, "f32", shape)
-    const values = this.input(`${slot}.values`, "f32", shape)
+    const keys = this.input(`${slot}.keys`, "f32", [q.shape[0]!, attrs.kvHeads, "S", headSize])
+    const values = this.input(`${slot}.values`, "f32", [q.shape[0]!, attrs.kvHeads, headSize, "S"])
     this.cacheSlots.push({ name: slot, kvHeads: attrs.kvHeads, headSize, keys, values, newKeys: k, newValues: v })
     return this.apply("attention", [q, k, v, keys, values, mask], { ...attrs, cached: true, masked: true })
   }

@@ -130,7 +130,7 @@ test("cache slots are inputs, and their new rows outputs", () => {
     ["x", ["B", "T", 4]],
     ["mask", [1, 1, "T", "S + T"]],
     ["layers.0.keys", ["B", 2, "S", 2]],
-    ["layers.0.values", ["B", 2, "S", 2]],
+    ["layers.0.values", ["B", 2, 2, "S"]],
   ])
   expect(outputs.map(([name]) => name)).toEqual(["y", "layers.0.newKeys", "layers.0.newValues"])
 })

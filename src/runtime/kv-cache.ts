@@ -22,7 +22,8 @@ export type RotateKey = (key: Float32Array, delta: number) => void
 /** Steps of spare capacity that truncation leaves. */
 const SPARE_STEPS = 4
 
-type Buffers = { readonly kvHeads: number; readonly headSize: number; keys: Float32Array; values: Float32Array } // [B, G, C, K]
+/** Keys [B, G, C, K] and values [B, G, K, C]: each lies the way its product in attention streams it from memory. */
+type Buffers = { readonly kvHeads: number; readonly headSize: number; keys: Float32Array; values: Float32Array }
 
 /** The value that masks a score out: exp of it is 0, and no sum with a score overflows to -inf. */
 const MASKED = -1e30
@@ -65,12 +66,15 @@ export class KvCache {
     return total
   }
 
-  /** [B, G, capacity, K] views of a slot, valid until the cache changes. */
+  /** Views of a slot, keys [B, G, capacity, K] and values [B, G, K, capacity], valid until the cache changes. */
   feed(name: string): { keys: HostTensor; values: HostTensor } {
     const slot = this.slots.get(name)
     invariant(slot, `the cache has no slot ${name}`)
-    const shape = [this.rows, slot.kvHeads, this.capacityValue, slot.headSize]
-    return { keys: tensor("f32", shape, slot.keys), values: tensor("f32", shape, slot.values) }
+    const { kvHeads, headSize, keys, values } = slot
+    return {
+      keys: tensor("f32", [this.rows, kvHeads, this.capacityValue, headSize], keys),
+      values: tensor("f32", [this.rows, kvHeads, headSize, this.capacityValue], values),
+    }
   }
 
   /** Number of real positions of a row: the position id of its next token. */
@@ -111,8 +115,8 @@ export class KvCache {
     this.reserve(this.lengthValue + steps)
     const slot = this.slots.get(name)
     invariant(slot, `the cache has no slot ${name}`)
-    this.scatter(slot, slot.keys, rows.keys, steps)
-    this.scatter(slot, slot.values, rows.values, steps)
+    this.putKeys(slot, rows.keys, steps)
+    this.putValues(slot, rows.values, steps)
   }
 
   /** Makes staged rows part of the cache. @param valid which new positions are real, [B, T]; all when absent */
@@ -124,14 +128,24 @@ export class KvCache {
     this.lengthValue += steps
   }
 
-  private scatter({ kvHeads, headSize }: Buffers, target: Float32Array, rows: Float32Array, steps: number): void {
+  private putKeys({ kvHeads, headSize, keys }: Buffers, rows: Float32Array, steps: number): void {
     for (let b = 0; b < this.rows; b++) {
       for (let g = 0; g < kvHeads; g++) {
         const start = ((b * kvHeads + g) * this.capacityValue + this.lengthValue) * headSize
         for (let t = 0; t < steps; t++) {
           const from = ((b * steps + t) * kvHeads + g) * headSize
-          target.set(rows.subarray(from, from + headSize), start + t * headSize)
+          keys.set(rows.subarray(from, from + headSize), start + t * headSize)
         }
+      }
+    }
+  }
+
+  private putValues({ kvHeads, headSize, values }: Buffers, rows: Float32Array, steps: number): void {
+    const width = kvHeads * headSize
+    for (let b = 0; b < this.rows; b++) {
+      for (let channel = 0; channel < width; channel++) {
+        const start = (b * width + channel) * this.capacityValue + this.lengthValue
+        for (let t = 0; t < steps; t++) values[start + t] = rows[(b * steps + t) * width + channel]!
       }
     }
   }
@@ -146,7 +160,7 @@ export class KvCache {
     const kept = Math.min(this.lengthValue, capacity)
     for (const slot of this.slots.values()) {
       slot.keys = regrouped(slot.keys, this.rows * slot.kvHeads, old, capacity, kept, slot.headSize)
-      slot.values = regrouped(slot.values, this.rows * slot.kvHeads, old, capacity, kept, slot.headSize)
+      slot.values = regrouped(slot.values, this.rows * slot.kvHeads * slot.headSize, old, capacity, kept, 1)
     }
     this.validRows = this.validRows.map((row) => {
       const grown = new Uint8Array(capacity)
@@ -211,7 +225,7 @@ export class KvCache {
       "remove from a padded cache",
     )
     const capacity = this.capacityValue
-    for (const { kvHeads, headSize, keys, values } of this.slots.values()) {
+    for (const { kvHeads, headSize, keys } of this.slots.values()) {
       for (let bg = 0; bg < this.rows * kvHeads; bg++) {
         const base = bg * capacity
         const end = (base + this.lengthValue) * headSize
@@ -219,20 +233,30 @@ export class KvCache {
           rotate(keys.subarray((base + j) * headSize, (base + j + 1) * headSize), from - to)
         }
         keys.copyWithin((base + from) * headSize, (base + to) * headSize, end)
-        values.copyWithin((base + from) * headSize, (base + to) * headSize, end)
+      }
+    }
+    for (const { kvHeads, headSize, values } of this.slots.values()) {
+      for (let base = 0; base < this.rows * kvHeads * headSize * capacity; base += capacity) {
+        values.copyWithin(base + from, base + to, base + this.lengthValue)
       }
     }
     this.truncate(this.lengthValue - (to - from))
   }
 
   snapshot(): CacheSnapshot {
-    const pack = (data: Float32Array, groups: number, headSize: number) =>
-      regrouped(data, groups, this.capacityValue, this.lengthValue, this.lengthValue, headSize)
+    const length = this.lengthValue
     const slots = Object.fromEntries(
-      [...this.slots].map(([name, { kvHeads, headSize, keys, values }]) => [
-        name,
-        { keys: pack(keys, this.rows * kvHeads, headSize), values: pack(values, this.rows * kvHeads, headSize) },
-      ]),
+      [...this.slots].map(([name, { kvHeads, headSize, keys, values }]) => {
+        const groups = this.rows * kvHeads
+        const packed = regrouped(values, groups * headSize, this.capacityValue, length, length, 1)
+        return [
+          name,
+          {
+            keys: regrouped(keys, groups, this.capacityValue, length, length, headSize),
+            values: transposed(packed, groups, headSize, length),
+          },
+        ]
+      }),
     )
     const valid = new Uint8Array(this.rows * this.lengthValue)
     for (const [b, row] of this.validRows.entries()) valid.set(row.subarray(0, this.lengthValue), b * this.lengthValue)
@@ -262,10 +286,12 @@ export class KvCache {
     this.reserve(length)
     this.lengthValue = length
     for (const [name, slot] of this.slots) {
-      const unpack = (data: Float32Array) =>
-        regrouped(data, rows * slot.kvHeads, length, this.capacityValue, length, slot.headSize)
-      slot.keys = unpack(slots[name]!.keys)
-      slot.values = unpack(slots[name]!.values)
+      const { kvHeads, headSize } = slot
+      const groups = rows * kvHeads
+      const saved = slots[name]!
+      slot.keys = regrouped(saved.keys, groups, length, this.capacityValue, length, headSize)
+      const lines = transposed(saved.values, groups, length, headSize)
+      slot.values = regrouped(lines, groups * headSize, length, this.capacityValue, length, 1)
     }
     for (let b = 0; b < rows; b++) this.validRows[b]!.set(valid.subarray(b * length, (b + 1) * length))
   }
@@ -284,6 +310,17 @@ function regrouped(
   for (let i = 0; i < groups; i++) {
     const start = i * from * headSize
     out.set(data.subarray(start, start + kept * headSize), i * to * headSize)
+  }
+  return out
+}
+
+/** Swaps the axes of each group's matrix: [groups, rows, columns] → [groups, columns, rows]. */
+function transposed(data: Float32Array, groups: number, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(data.length)
+  for (let base = 0; base < groups * rows * columns; base += rows * columns) {
+    for (let r = 0; r < rows; r++) {
+      for (let c = 0; c < columns; c++) out[base + c * rows + r] = data[base + r * columns + c]!
+    }
   }
   return out
 }

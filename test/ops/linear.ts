@@ -16,12 +16,10 @@ function hasEmpty(sizes: readonly Sizes[]): boolean {
   return sizes.some((one) => Object.values(one).includes(0))
 }
 
-/** Two faults of its product of transposed or scaled operands. */
+/** A fault of its product of transposed or scaled operands. */
 function productTrouble(sizes: readonly Sizes[], left: readonly Dim[], right: readonly Dim[]): string | undefined {
   const broadcasts = left.some((dim, axis) => dim !== right[axis])
   if (broadcasts && sizes.some(({ a, b }) => a === 0 || b === 0)) return "it does not broadcast an empty batch"
-  if (left.length > 0 && sizes.some(({ k }) => k === 0))
-    return "where the inner dim is empty, it leaves memory as it was"
   return undefined
 }
 
@@ -33,7 +31,6 @@ function productCase(op: "matmul" | "fusedMatMul", gradient: OpCase["gradient"])
       return {
         sizes,
         refusedByOrt: productTrouble(sizes, left, right),
-        gradientRefusedByOrt: left.length > 0 && hasEmpty(sizes) ? "the same inner dims, in the gradient" : undefined,
         inputs: {
           a: floats([...left, ...(transA ? ["k", "m"] : ["m", "k"])]),
           b: floats([...right, ...(transB ? ["n", "k"] : ["k", "n"])]),
@@ -163,7 +160,9 @@ const attention: OpCase = {
       size: fc.constantFrom(1, 2, 4),
       cached: fc.boolean(),
       mask: fc.constantFrom<Shape | undefined>(undefined, [1, 1], ["b", 1], ["b", "t"], [1, "t"]),
-      sizes: sizesOf({ b: someSize, t: someSize, l: someSize, s: fc.constantFrom(0, 0, 1, 3) }),
+      // Never an empty cache: ONNX Runtime leaves products over an empty inner dim undefined when an operand is
+      // transposed, and its executor keeps spare capacity. The interpreter's empty caches are tested in inference.
+      sizes: sizesOf({ b: someSize, t: someSize, l: someSize, s: fc.constantFrom(1, 1, 2, 3) }),
     })
     .map(({ groups, shared, size, cached, mask, sizes }): Sample => {
       const heads = groups * shared
@@ -175,7 +174,7 @@ const attention: OpCase = {
       }
       if (cached) {
         inputs.pastKeys = floats(["b", groups, "s", size])
-        inputs.pastValues = floats(["b", groups, "s", size])
+        inputs.pastValues = floats(["b", groups, size, "s"])
       }
       const columns = cached ? dimAdd("s", "t") : "l"
       if (mask) {

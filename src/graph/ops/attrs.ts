@@ -20,7 +20,7 @@ export type AttentionAttrs = {
   readonly heads: number
   readonly kvHeads: number
   readonly scale: number
-  /** Inputs 3 and 4 are cached keys and values [B, G, S, K]. */
+  /** Inputs 3 and 4 are cached keys [B, G, S, K] and values [B, G, K, S]. */
   readonly cached: boolean
   /** The last input is an additive mask [B or 1, 1, T, S + T]. */
   readonly masked: boolean

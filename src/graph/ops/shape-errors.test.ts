@@ -256,12 +256,20 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
         const [q, k, past] = [f(g, 1, 5, 8), f(g, 1, 5, 4), f(g, 1, 2, "S", 4)]
         g.apply("attention", [q, k, k, past, past], { ...attention, cached: true })
       },
-      "expected a cache [1, 1, S, 4], got [1, 2, S, 4]",
+      "expected cached keys [1, 1, S, 4], got [1, 2, S, 4]",
     ],
     [
       (g) => {
         const [q, k, past] = [f(g, 1, 5, 8), f(g, 1, 5, 4), f(g, 1, 1, "S", 4)]
-        g.apply("attention", [q, k, k, past, past, f(g, 1, 1, 5, "S")], { ...attention, cached: true, masked: true })
+        g.apply("attention", [q, k, k, past, past], { ...attention, cached: true })
+      },
+      "expected cached values [1, 1, 4, S], got [1, 1, S, 4]",
+    ],
+    [
+      (g) => {
+        const [q, k] = [f(g, 1, 5, 8), f(g, 1, 5, 4)]
+        const past = [f(g, 1, 1, "S", 4), f(g, 1, 1, 4, "S")]
+        g.apply("attention", [q, k, k, ...past, f(g, 1, 1, 5, "S")], { ...attention, cached: true, masked: true })
       },
       "expected a mask [1 or 1, 1, 1 or 5, S + 5], got [1, 1, 5, S]",
     ],
