@@ -31,6 +31,8 @@ export type OnnxEmitter = {
     attributes?: { readonly [name: string]: OnnxAttribute },
     domain?: string,
   ): void
+  /** A new name for an output of a node that is about to be added. */
+  name(opType: string): OnnxRef
   /** Adds an ONNX node with one new output. */
   temp(
     opType: string,
@@ -120,13 +122,17 @@ class Emitter implements OnnxEmitter {
     })
   }
 
+  name(opType: string): OnnxRef {
+    return { ref: this.unique(`${this.path}/${opType}`) }
+  }
+
   temp(
     opType: string,
     inputs: readonly (Value | OnnxRef)[],
     attributes: { readonly [name: string]: OnnxAttribute } = {},
     domain = "",
   ): OnnxRef {
-    const ref = { ref: this.unique(`${this.path}/${opType}`) }
+    const ref = this.name(opType)
     this.op(opType, inputs, [ref], attributes, domain)
     return ref
   }

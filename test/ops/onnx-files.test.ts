@@ -80,6 +80,9 @@ test("a file that is too short, or missing, is refused", async () => {
   writeFileSync(path, exportOnnx(graph, writeWeights("short.bin")))
   truncateSync(join(folder, "short.bin"), 1000)
   await expect(InferenceSession.create(path, quiet)).rejects.toThrow(/short\.bin|external|out of bounds|read/i)
-  writeFileSync(path, exportOnnx(graph, () => ({ location: "none.bin", offset: 0, sizeBytes: 192 })))
+  writeFileSync(
+    path,
+    exportOnnx(graph, () => ({ location: "none.bin", offset: 0, sizeBytes: 192 })),
+  )
   await expect(InferenceSession.create(path, quiet)).rejects.toThrow(/none\.bin/)
 })

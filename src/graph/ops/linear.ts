@@ -2,6 +2,7 @@
 import { f32Data, type HostTensor, sizeOf } from "../../tensor/index.ts"
 import { type Dim, dimAdd, dimFloorDiv, dimMul, dimProduct, dimsEqual, shapesEqual, showShape } from "../dim.ts"
 import type { Fail, OpDef, Value, ValueType } from "../node.ts"
+import type { OnnxEmitter, OnnxRef } from "../onnx-emit.ts"
 import type { ConvAttrs, MatmulAttrs, OpAttrs } from "./attrs.ts"
 import { broadcastShapes, forEachBroadcast, requireOneDtype } from "./elementwise.ts"
 
@@ -47,6 +48,30 @@ function evaluateMatmul(a: HostTensor, b: HostTensor, attrs: MatmulAttrs, shape:
   return { dtype: "f32", shape, data: out }
 }
 
+/**
+ * Emits a product, with zeros in its place where the inner dim turns out empty: ONNX Runtime 1.30 then clears only the
+ * first of several matrices when an operand is transposed (or will be, by its optimizer), and leaves old memory in the
+ * others. An empty cache is such a case.
+ */
+export function emitProduct(
+  emit: OnnxEmitter,
+  node: { readonly inputs: readonly Value[]; readonly outputs: readonly Value[]; readonly attrs: MatmulAttrs },
+  product: (outputs: readonly (Value | OnnxRef)[]) => void,
+): void {
+  const { transA, transB } = node.attrs
+  const [a] = node.inputs
+  const inner = swapLast(a!.shape, transA).at(-1)!
+  const several = a!.shape.length > 2 && (transA || transB)
+  if (!several || (typeof inner === "number" && inner > 0)) {
+    product(node.outputs)
+    return
+  }
+  const raw = emit.name("MatMul")
+  product([raw])
+  const empty = emit.temp("Equal", [emit.shape([inner]), emit.shape([0])])
+  emit.op("Where", [empty, emit.scalar(node.outputs[0]!.dtype, 0), raw], node.outputs)
+}
+
 export const matmul: OpDef<MatmulAttrs> = {
   arity: 2,
   infer: inferMatmul,
@@ -59,8 +84,10 @@ export const matmul: OpDef<MatmulAttrs> = {
       return emit.temp("Transpose", [value], { perm: { ints: swapLast(axes, true) } })
     }
     const operands = [flip(node.inputs[0]!, transA), flip(node.inputs[1]!, transB)]
-    if (alpha === 1) emit.op("MatMul", operands, node.outputs)
-    else emit.op("Mul", [emit.temp("MatMul", operands), emit.scalar(node.outputs[0]!.dtype, alpha)], node.outputs)
+    emitProduct(emit, node, (outputs) => {
+      if (alpha === 1) emit.op("MatMul", operands, outputs)
+      else emit.op("Mul", [emit.temp("MatMul", operands), emit.scalar(node.outputs[0]!.dtype, alpha)], outputs)
+    })
   },
   gradient: (g, n, [d]) => {
     const [a, b] = n.inputs

@@ -8,7 +8,7 @@ import type { OpDef, Value } from "../node.ts"
 import type { OnnxEmitter, OnnxRef } from "../onnx-emit.ts"
 import { rotary } from "./attention.ts"
 import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
-import { matmul } from "./linear.ts"
+import { emitProduct, matmul } from "./linear.ts"
 
 const MICROSOFT = "com.microsoft"
 
@@ -17,7 +17,7 @@ const fusedMatMul: OpDef<MatmulAttrs> = {
   onnx: (emit, node) => {
     const { transA, transB, alpha } = node.attrs
     const attributes = { transA: { int: transA ? 1 : 0 }, transB: { int: transB ? 1 : 0 }, alpha: { float: alpha } }
-    emit.op("FusedMatMul", node.inputs, node.outputs, attributes, MICROSOFT)
+    emitProduct(emit, node, (outputs) => emit.op("FusedMatMul", node.inputs, outputs, attributes, MICROSOFT))
   },
   gradient: "none",
 }
@@ -200,6 +200,13 @@ const skipRmsNorm: OpDef<OpAttrs["skipRmsNorm"]> = {
   onnx: (emit, node) => {
     const [normed, sum] = node.outputs
     const attributes = { epsilon: { float: node.attrs.epsilon } }
+    const [x, skip, weight] = node.inputs
+    if (x!.shape.length !== 2 && x!.shape.length !== 3) {
+      // The kernel for both takes no other rank, that of the norm alone does.
+      emit.op("Add", [x!, skip!], [sum!])
+      emit.op("SimplifiedLayerNormalization", [sum!, weight!], [normed!], { ...attributes, axis: { int: -1 } })
+      return
+    }
     const outputs = [normed!, emit.none(), emit.none(), sum!]
     emit.op("SkipSimplifiedLayerNormalization", node.inputs, outputs, attributes, MICROSOFT)
   },
