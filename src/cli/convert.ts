@@ -1,0 +1,45 @@
+/** @file `omni convert --model DIR`: quantizes a checkpoint ahead of its first use. */
+import { defineCommand } from "citty"
+import { convertCheckpoint } from "../convert/index.node.ts"
+import { ConfigError } from "../util/index.ts"
+import { cacheFolder, checkFlags, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { interruptible } from "./interrupt.ts"
+import { createOutput } from "./output.ts"
+
+const KINDS = ["none", "int8", "int4", "int8+int4"] as const
+
+const FLAGS = {
+  model: { type: "string", description: "folder of the checkpoint", valueHint: "DIR", required: true },
+  quantize: { type: "string", description: KINDS.join(", "), default: "int8+int4" },
+  "block-size": { type: "string", description: "weights that share an int4 scale: 32, 64 or 128", valueHint: "N" },
+  threads: { type: "string", description: "threads that quantize", valueHint: "N" },
+  ...OUTPUT_FLAGS,
+} as const
+
+export const convert = defineCommand({
+  meta: { name: "convert", description: "quantize a checkpoint" },
+  args: FLAGS,
+  async run({ args }) {
+    checkFlags(args, FLAGS)
+    const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
+    const quantize = choice("quantize", args.quantize, KINDS)
+    const blockSize = numberFlag("block-size", args["block-size"], 1)
+    if (quantize === "none")
+      throw new ConfigError("--quantize: expected int8, int4 or int8+int4, got none (nothing to convert)")
+    await interruptible(async (signal) => {
+      const result = await convertCheckpoint({
+        directory: args.model,
+        quantize,
+        blockSize,
+        threads: numberFlag("threads", args.threads, 1),
+        cacheDirectory: cacheFolder(),
+        onProgress: ({ name, doneBytes, totalBytes }) => output.progress(name, doneBytes / totalBytes),
+        signal,
+      })
+      output.done()
+      output.record({ type: "converted", ...result })
+      const size = `${(result.sizeBytes / 1e9).toFixed(2)} GB`
+      output.text(`${result.bundleDirectory}: ${size}${result.reused ? ", made before" : ""}\n`)
+    })
+  },
+})

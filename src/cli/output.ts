@@ -1,0 +1,56 @@
+/** @file What commands print: words and progress for people on a terminal, or one JSON object per line. */
+import { SingleBar } from "cli-progress"
+
+/** Where a command's output goes. Results go to standard output, everything else to standard error. */
+export type Output = {
+  readonly json: boolean
+  /** Text of a result, as it comes. */
+  text(piece: string): void
+  /** A line for people; silent with --json and --quiet. */
+  note(line: string): void
+  /** One object of machine-readable output; silent without --json. */
+  record(value: { readonly [key: string]: unknown }): void
+  /** Shows how far a stage is, 0 to 1. */
+  progress(stage: string, fraction: number): void
+  /** Clears what progress left on the screen. */
+  done(): void
+}
+
+export function createOutput({ json, quiet }: { readonly json: boolean; readonly quiet: boolean }): Output {
+  const interactive = process.stderr.isTTY && !json && !quiet
+  let bar: SingleBar | undefined
+  const done = () => {
+    bar?.stop()
+    bar = undefined
+  }
+  return {
+    json,
+    text: (piece) => {
+      if (!json) process.stdout.write(piece)
+    },
+    note: (line) => {
+      if (!json && !quiet) process.stderr.write(`${line}\n`)
+    },
+    record: (value) => {
+      if (json) process.stdout.write(`${JSON.stringify(value)}\n`)
+    },
+    progress: (stage, fraction) => {
+      if (json) process.stdout.write(`${JSON.stringify({ type: "progress", stage, fraction })}\n`)
+      if (!interactive) return
+      bar ??= startBar()
+      bar.update(Math.round(fraction * 1000), { stage })
+    },
+    done,
+  }
+}
+
+function startBar(): SingleBar {
+  const bar = new SingleBar({
+    format: "{bar} {percentage} % {stage}",
+    stream: process.stderr,
+    clearOnComplete: true,
+    hideCursor: true,
+  })
+  bar.start(1000, 0, { stage: "" })
+  return bar
+}

@@ -1,0 +1,116 @@
+/** @file Loads a model folder in Node: config, tokenizer, weights in the storage that fits, programs on a device. */
+import { existsSync } from "node:fs"
+import { basename, join, resolve } from "node:path"
+import { openFolder } from "../checkpoint/index.node.ts"
+import { readJsonObject, readText } from "../checkpoint/index.ts"
+import { openBundle, openModelWeights } from "../convert/index.node.ts"
+import { LanguageModel } from "../inference/index.ts"
+import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
+import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
+import { createReferenceExecutor, type Executor } from "../runtime/index.ts"
+import { textChat } from "../session/index.ts"
+import { flattenSpec, sizeOf } from "../tensor/index.ts"
+import { loadChatTemplate, readTokenizer } from "../tokenizer/index.ts"
+import { CheckpointError } from "../util/index.ts"
+import type { EngineModel } from "./host.ts"
+import { choosePlan, planBytes, type StoragePlan } from "./memory-plan.ts"
+import type { Device, LoadOptions, QuantizeKind } from "./messages.ts"
+
+/** A step of so many layers over 128 positions stays under half a second at full size. */
+const LAYERS_PER_STEP = 7
+
+function createExecutor(device: Device, threads: number | undefined): Executor {
+  if (device === "reference") return createReferenceExecutor()
+  if (device === "webgpu") useVulkanDriver(process.env)
+  return createOrtNodeExecutor({ device: device === "auto" ? "cpu" : device, threads })
+}
+
+/** `auto` for a folder that has a bundle instead of floats means what that bundle holds. */
+function ownStorage(directory: string, wish: QuantizeKind): QuantizeKind {
+  const own = join(directory, "bundle")
+  if (wish !== "auto" || !existsSync(own)) return wish
+  using bundle = openBundle(own)
+  return bundle.manifest.options.quantize
+}
+
+/** Weight kinds for many rows and for one, by plan. */
+const KINDS: { readonly [P in StoragePlan]: readonly ["f32" | "int8" | "int4", "f32" | "int8" | "int4"] } = {
+  none: ["f32", "f32"],
+  int8: ["int8", "int8"],
+  int4: ["int4", "int4"],
+  "int8+int4": ["int8", "int4"],
+}
+
+/**
+ * @throws ConfigError and CheckpointError naming what is wrong with the folder; the signal's reason when aborted
+ */
+export async function loadModel(
+  options: LoadOptions,
+  onProgress: (stage: string, fraction: number) => void,
+  signal: AbortSignal,
+): Promise<EngineModel> {
+  const start = performance.now()
+  const directory = resolve(options.model)
+  if (!existsSync(join(directory, "config.json"))) {
+    throw new CheckpointError(
+      `${options.model}: expected a model folder with a config.json, got none (give the folder of a checkpoint, or make one with omni init)`,
+    )
+  }
+  await using source = openFolder(directory)
+  const json = await readJsonObject(source, "config.json")
+  const where = join(directory, "config.json")
+  const config = parseQwen2Config(json, where)
+  const components = componentSpecs(json, where)
+  const specs = components.map(({ spec }) => spec)
+  const byRow = new Set(components.flatMap((component) => component.byRow))
+  const weightCount = specs
+    .flatMap((spec) => [...flattenSpec(spec).values()])
+    .reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+  const plan = choosePlan(
+    ownStorage(directory, options.quantize),
+    weightCount,
+    (candidate) => planBytes(specs, byRow, candidate),
+    process.availableMemory(),
+  )
+  const weights = await openModelWeights({
+    directory,
+    quantize: plan,
+    cacheDirectory: options.cacheFolder,
+    threads: options.threads,
+    onProgress: ({ doneBytes, totalBytes }) => onProgress("quantizing", doneBytes / totalBytes),
+    signal,
+  })
+  // What is opened here is freed when a later part fails; a loaded model takes it over.
+  await using opened = new AsyncDisposableStack()
+  opened.defer(() => weights.close())
+  const { tokenizer, tokenizerConfig } = await readTokenizer({ readText: (path) => readText(source, path) })
+  const executor = opened.use(createExecutor(options.device, options.threads))
+  onProgress("loading", 0)
+  const [prefill, decode] = KINDS[plan]
+  const [embeddings] = byRow
+  const model = await LanguageModel.load({
+    config,
+    executor,
+    prefill: weights.weights(prefill),
+    decode: weights.weights(decode),
+    embeddingRows: (ids) => weights.readRows(embeddings!, ids),
+    layersPerStep: LAYERS_PER_STEP,
+  })
+  signal.throwIfAborted()
+  onProgress("loading", 1)
+  const template = loadChatTemplate(tokenizerConfig)
+  const resources = opened.move()
+  return {
+    info: {
+      name: basename(directory),
+      device: executor.device,
+      quantize: plan,
+      layers: config.numHiddenLayers,
+      hiddenSize: config.hiddenSize,
+      vocabSize: config.vocabSize,
+      loadMs: performance.now() - start,
+    },
+    chat: (request) => textChat({ model, tokenizer, template }, request, () => performance.now()),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  }
+}
