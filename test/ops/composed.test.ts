@@ -36,14 +36,15 @@ const block: { readonly [name: string]: (g: Graph, v: Named) => Value } = {
   },
 }
 
-const tables = { cos: { ...floats([1, "t", 2]), smooth: false }, sin: { ...floats([1, "t", 2]), smooth: false } }
+const table: OpInput = { ...floats([1, "t", 2], between(-0.7, 0.7)), smooth: false }
 const inputs: { readonly [name: string]: { readonly [name: string]: OpInput } } = {
   mlp: { x: floats(["b", "t", 4]), ...weights({ gate: [6, 4], up: [6, 4], bias: [6], down: [4, 6] }) },
   attention: {
     x: floats(["b", "t", 8]),
     norm: floats([8], positive),
     ...weights({ q: [16, 8], qBias: [16], k: [8, 8], v: [8, 8], o: [8, 16] }),
-    ...tables,
+    cos: table,
+    sin: table,
     mask: { shape: ["b", 1, "t", "t"], fill: (random) => (random() < 0.2 ? -9 : 0), smooth: false },
   },
   convolution: {

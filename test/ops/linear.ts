@@ -19,8 +19,7 @@ function hasEmpty(sizes: readonly Sizes[]): boolean {
 /** A fault of its product of transposed or scaled operands. */
 function productTrouble(sizes: readonly Sizes[], left: readonly Dim[], right: readonly Dim[]): string | undefined {
   const broadcasts = left.some((dim, axis) => dim !== right[axis])
-  if (broadcasts && sizes.some(({ a, b }) => a === 0 || b === 0)) return "it does not broadcast an empty batch"
-  return undefined
+  return broadcasts && hasEmpty(sizes) ? "it does not broadcast batches of empty matrices, or empty batches" : undefined
 }
 
 function productCase(op: "matmul" | "fusedMatMul", gradient: OpCase["gradient"]): OpCase {
