@@ -7,11 +7,11 @@ import { openBundle, openModelWeights } from "../convert/index.node.ts"
 import { LanguageModel } from "../inference/index.ts"
 import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
-import { createReferenceExecutor, type Executor } from "../runtime/index.ts"
+import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
 import { textChat } from "../session/index.ts"
 import { flattenSpec, sizeOf } from "../tensor/index.ts"
 import { loadChatTemplate, readTokenizer } from "../tokenizer/index.ts"
-import { CheckpointError } from "../util/index.ts"
+import { CheckpointError, ConfigError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
 import { choosePlan, planBytes, type StoragePlan } from "./memory-plan.ts"
 import type { Device, LoadOptions, QuantizeKind } from "./messages.ts"
@@ -39,6 +39,18 @@ const KINDS: { readonly [P in StoragePlan]: readonly ["f32" | "int8" | "int4", "
   int8: ["int8", "int8"],
   int4: ["int4", "int4"],
   "int8+int4": ["int8", "int4"],
+}
+
+/** The kinds of a plan, after asking the processor what its integer kernels are worth. */
+async function fastestKinds(plan: StoragePlan, executor: Executor): Promise<(typeof KINDS)[StoragePlan]> {
+  const [prefill, decode] = KINDS[plan]
+  if (prefill !== "int8" || executor.device === "reference") return [prefill, decode]
+  const { int8Exact, int8Ms, int4Ms } = await probeIntegers(executor, () => performance.now())
+  if (decode === "int4") return int8Exact && int8Ms <= int4Ms ? [prefill, decode] : [decode, decode]
+  if (int8Exact) return [prefill, decode]
+  throw new ConfigError(
+    "--quantize: expected a processor with exact 8-bit products for int8, got one that saturates (take int4)",
+  )
 }
 
 /**
@@ -86,7 +98,7 @@ export async function loadModel(
   const { tokenizer, tokenizerConfig } = await readTokenizer({ readText: (path) => readText(source, path) })
   const executor = opened.use(createExecutor(options.device, options.threads))
   onProgress("loading", 0)
-  const [prefill, decode] = KINDS[plan]
+  const [prefill, decode] = await fastestKinds(plan, executor)
   const [embeddings] = byRow
   const model = await LanguageModel.load({
     config,
