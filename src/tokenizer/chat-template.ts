@@ -4,6 +4,7 @@
  */
 import { Template } from "@huggingface/jinja"
 import { ConfigError, errorText } from "../util/index.ts"
+import { SPK, SPK_BOS, SPK_EOS, TTS_BOS } from "./special-tokens.ts"
 import { STOCK_CHAT_TEMPLATE } from "./stock-chat-template.ts"
 import type { TokenizerConfig } from "./tokenizer-json.ts"
 
@@ -35,8 +36,10 @@ export const AUDIO_MARKER = "(<audio>./</audio>)"
  */
 export const joinContent = (items: readonly string[], omniInput = false): string => items.join(omniInput ? "" : "\n")
 
+/** Follows the opening of the assistant's turn when the answer is to be spoken: the speaker's slot, then speech. */
+export const SPEECH_SLOTS = `${SPK_BOS}${SPK}${SPK_EOS}${TTS_BOS}`
 /** Opens the assistant's turn with the speaker slot, so that the answer can be spoken. */
-export const TTS_GENERATION_PROMPT = "<|im_start|>assistant\n<|spk_bos|><|spk|><|spk_eos|><|tts_bos|>"
+export const TTS_GENERATION_PROMPT = `<|im_start|>assistant\n${SPEECH_SLOTS}`
 
 /** A closed turn, as both templates write it. */
 export const turnText = (role: string, content: string): string => `<|im_start|>${role}\n${content}<|im_end|>\n`

@@ -8,6 +8,7 @@ export {
   IMAGE_MARKER,
   joinContent,
   loadChatTemplate,
+  SPEECH_SLOTS,
   type TemplateMessage,
   type TemplateOptions,
   TTS_GENERATION_PROMPT,
@@ -15,14 +16,21 @@ export {
   turnText,
 } from "./chat-template.ts"
 export { readTokenizer, readTtsTokenizer, type TextFiles, TTS_TOKENIZER_FOLDER } from "./files.ts"
+export { type PlainTextGuard, plainTextGuard } from "./plain-text.ts"
 export {
   ADDED_TOKENS,
+  AUDIO_END,
+  AUDIO_START,
   END_OF_TEXT,
   IM_END,
   IM_START,
+  SPK,
+  SPK_BOS,
+  SPK_EOS,
   TTS_BOS,
   TTS_EOS,
   TTS_TOKENS,
+  UNIT,
   UNK,
 } from "./special-tokens.ts"
 export { DEFAULT_SYSTEM_TEXT, STOCK_CHAT_TEMPLATE } from "./stock-chat-template.ts"

@@ -10,6 +10,14 @@ export const IM_END = "<|im_end|>"
 export const END_OF_TEXT = "<|endoftext|>"
 export const TTS_BOS = "<|tts_bos|>"
 export const TTS_EOS = "<|tts_eos|>"
+export const AUDIO_START = "<|audio_start|>"
+export const AUDIO_END = "<|audio_end|>"
+/** Around the one position whose hidden state describes the voice of the answer. */
+export const SPK_BOS = "<|spk_bos|>"
+export const SPK = "<|spk|>"
+export const SPK_EOS = "<|spk_eos|>"
+/** Opens one second of video and sound; written by whoever makes the units. */
+export const UNIT = "<unit>"
 
 /** Control strings of the base language model. */
 const CONTROL = [
@@ -40,12 +48,12 @@ export const MULTIMODAL_TOKENS: readonly string[] = [
     `<${name}>`,
     `</${name}>`,
   ]),
-  "<|audio_start|>",
+  AUDIO_START,
   "<|audio|>",
-  "<|audio_end|>",
-  "<|spk_bos|>",
-  "<|spk|>",
-  "<|spk_eos|>",
+  AUDIO_END,
+  SPK_BOS,
+  SPK,
+  SPK_EOS,
   TTS_BOS,
   TTS_EOS,
   "<|listen|>",
