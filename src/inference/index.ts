@@ -20,8 +20,21 @@ export {
 } from "./code-sampler.ts"
 export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
 export { readComponent } from "./component-weights.ts"
+export { type EmbedParts, embedPiece, embedPrompt } from "./embed-prompt.ts"
 export { type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
 export { type ForwardOptions, LanguageModel, type LanguageModelParts, type TokenModel } from "./language-model.ts"
+export { type MediaEmbeds, mergeEmbeds } from "./merge.ts"
+export {
+  type ChatPromptOptions,
+  chatPrompt,
+  type Message,
+  type Prompt,
+  type PromptBatch,
+  padPrompts,
+  systemMessage,
+} from "./prompt.ts"
+export type { ContentItem, ContentOptions, PromptParts } from "./prompt-content.ts"
+export type { PromptSpans, Span } from "./prompt-spans.ts"
 export {
   argMax,
   type Candidates,
@@ -64,6 +77,13 @@ export {
   SpeechStream,
 } from "./speech-stream.ts"
 export { speakWhole, type WholeSpeechOptions } from "./speech-whole.ts"
+export {
+  answerCompleted,
+  answerPiece,
+  INITIAL_STREAM_PROMPT,
+  messagePiece,
+  type StreamPromptState,
+} from "./stream-prompt.ts"
 export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"
 export { DEFAULT_MAX_PATCHES, type VisionBatch, visionBatch } from "./vision-batch.ts"
 export { VOCODER_HOP, VOCODER_SAMPLE_RATE_HZ, Vocoder } from "./vocoder.ts"

@@ -4,6 +4,7 @@ import { errorText } from "../../src/util/index.ts"
 import { audioCases } from "./audio.ts"
 import { type GoldenCase, type GoldenSet, openGoldenSet } from "./golden-set.ts"
 import { languageModelCases } from "./language-model.ts"
+import { promptCases } from "./prompts.ts"
 import { CaseReport } from "./report.ts"
 import { speechCases } from "./speech.ts"
 import { tokenizerCases } from "./tokenizer.ts"
@@ -21,6 +22,7 @@ const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...speechCases,
   ...audioCases,
   ...visionCases,
+  ...promptCases,
 }
 
 export type CaseResult = {

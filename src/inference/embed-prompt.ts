@@ -1,0 +1,128 @@
+/**
+ * @file A prompt's embeddings: images and sound through their encoders, then everything in one sequence. Offline the clips
+ * of a message are joined and split every 30 seconds; in a live conversation each piece has at most one clip, which goes
+ * on where the last one ended.
+ * Source: `get_vllm_embedding`, `get_omni_embedding` and `process_audio` of the official code.
+ */
+import { audioLengths, type WhisperMel } from "../audio/index.ts"
+import { f32, f32Data, type HostTensor, numberAt } from "../tensor/index.ts"
+import { ConfigError, InputError, type Steps } from "../util/index.ts"
+import type { AudioEncoder, AudioStream } from "./audio-encoder.ts"
+import type { TokenModel } from "./language-model.ts"
+import { mergeEmbeds } from "./merge.ts"
+import type { Prompt } from "./prompt.ts"
+import { stripsOf, type VisionEncoder } from "./vision.ts"
+
+/** The models that a prompt needs; one that reads text alone has no encoders. */
+export type EmbedParts = {
+  readonly model: Pick<TokenModel, "embed">
+  readonly vision?: VisionEncoder
+  readonly audio?: { readonly encoder: AudioEncoder; readonly mel: WhisperMel }
+}
+
+/**
+ * Embeddings of an offline prompt, [1, T, D].
+ * @throws InputError when an image is too long and narrow, or sound is damaged or too short; ConfigError when the model
+ * cannot see or hear
+ */
+export async function* embedPrompt(parts: EmbedParts, prompt: Prompt): Steps<HostTensor<"f32">> {
+  const images = yield* encodeImages(parts, prompt)
+  const audio = prompt.audioSpans.length > 0 ? yield* encodeClips(encoderOf(parts), prompt) : []
+  return mergeEmbeds(parts.model.embed(prompt.ids), prompt, { ...images, audio })
+}
+
+/**
+ * Embeddings of a piece of a live conversation, [1, T, D], and what the encoder has heard by then. A step that fails
+ * or is abandoned leaves the stream as it was; one that succeeds uses it up.
+ * @throws InputError as above, and for several clips in one piece
+ */
+export async function* embedPiece(
+  parts: EmbedParts,
+  piece: Prompt,
+  stream: AudioStream | undefined,
+): Steps<readonly [embeds: HostTensor<"f32">, next: AudioStream | undefined]> {
+  const [clip, ...more] = piece.clips
+  if (more.length > 0) {
+    throw new InputError(`audio: expected one clip in a piece of a live conversation, got ${1 + more.length}`)
+  }
+  const images = yield* encodeImages(parts, piece)
+  const embeds = parts.model.embed(piece.ids)
+  if (!clip) return [mergeEmbeds(embeds, piece, images), stream]
+  const { encoder, mel } = encoderOf(parts)
+  const [tokens, next] = yield* encoder.step(stream ?? encoder.init(), mel.extract(clip))
+  return [mergeEmbeds(embeds, piece, { ...images, audio: [tokens] }), next]
+}
+
+/** Rows of those images that the prompt still has spans for, [N, Q, D]. */
+async function* encodeImages({ vision }: EmbedParts, prompt: Prompt): Steps<{ readonly images?: HostTensor<"f32"> }> {
+  const { images, imageSpans, maxSliceNums } = prompt
+  if (imageSpans.length === 0) return {}
+  if (!vision) throw new ConfigError("image: expected a model that sees, got one without a vision tower")
+  const parts: HostTensor<"f32">[] = []
+  let left = imageSpans.length
+  for (const image of images) {
+    if (left === 0) break
+    const strips = stripsOf(vision.process([image], { maxSliceNums })).slice(0, left)
+    yield
+    parts.push(yield* vision.encode(strips))
+    left -= strips.length
+  }
+  return { images: stack(parts) }
+}
+
+function stack(parts: readonly HostTensor<"f32">[]): HostTensor<"f32"> {
+  const [, ...block] = parts[0]!.shape
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
+  let at = 0
+  for (const part of parts) {
+    data.set(f32Data(part), at)
+    at += part.data.length
+  }
+  return f32([parts.reduce((sum, { shape }) => sum + shape[0]!, 0), ...block], data)
+}
+
+function encoderOf({ audio }: EmbedParts): NonNullable<EmbedParts["audio"]> {
+  if (audio) return audio
+  throw new ConfigError("audio: expected a model that hears, got one without an audio encoder")
+}
+
+async function* encodeClips(
+  { encoder, mel }: NonNullable<EmbedParts["audio"]>,
+  prompt: Prompt,
+): Steps<HostTensor<"f32">[]> {
+  const { poolStep } = encoder.config
+  const clips = clipsToJoin(prompt, mel.config, poolStep)
+  const { features, featureLens } = mel.extractBatch(clips, prompt.clipMessages, poolStep)
+  yield
+  const lengths = Array.from({ length: featureLens.shape[0]! }, (_, i) => numberAt(featureLens.data, i))
+  return yield* encoder.encode(features, lengths)
+}
+
+/**
+ * The clips as they are, or, where joining them would give fewer tokens than there are placeholders, each but the last of
+ * its message cut or padded with silence to whole tokens (at most 20 ms at the official sizes). The official code fails
+ * there: three clips of 0.99 s in one message have 75 placeholders, but 74 tokens when joined.
+ */
+function clipsToJoin(
+  { clips, clipMessages }: Prompt,
+  { hopLength, maxSamples }: WhisperMel["config"],
+  poolStep: number,
+): readonly Float32Array[] {
+  const tokens = (samples: number) => audioLengths(samples, poolStep, hopLength).audioTokens
+  const joined = new Map<number, number>()
+  for (const [i, { length }] of clips.entries()) {
+    joined.set(clipMessages[i]!, (joined.get(clipMessages[i]!) ?? 0) + length)
+  }
+  const encoded = [...joined.values()].reduce(
+    (sum, samples) => sum + Math.floor(samples / maxSamples) * tokens(maxSamples) + tokens(samples % maxSamples),
+    0,
+  )
+  if (encoded >= clips.reduce((sum, { length }) => sum + tokens(length), 0)) return clips
+  const tokenSamples = 2 * poolStep * hopLength
+  return clips.map((clip, i) => {
+    if (clipMessages[i + 1] !== clipMessages[i]) return clip
+    const whole = new Float32Array(tokens(clip.length) * tokenSamples)
+    whole.set(clip.subarray(0, whole.length))
+    return whole
+  })
+}
