@@ -11,9 +11,13 @@ import { bindFeeds } from "./interpreter.ts"
 import { KvCache } from "./kv-cache.ts"
 import { takeNewRows, withCache } from "./prepare.ts"
 
+export type OrtSession = Pick<InferenceSession, "inputNames" | "release"> & {
+  run(feeds: InferenceSession.FeedsType): Promise<InferenceSession.ReturnType>
+}
+
 /** The part of the ONNX Runtime API that is used. */
 export type OrtApi = {
-  readonly createSession: (model: Uint8Array, weights: WeightStore) => Promise<InferenceSession>
+  readonly createSession: (model: Uint8Array, weights: WeightStore) => Promise<OrtSession>
   readonly Tensor: TensorConstructor
 }
 
@@ -33,7 +37,7 @@ const ORT_TYPE: { readonly [D in DType]?: Tensor.Type } = {
   bool: "bool",
 }
 
-type OrtProgram = Program & { session: InferenceSession | undefined }
+type OrtProgram = Program & { session: OrtSession | undefined }
 
 /** Inputs are wrapped, not copied. */
 function toOrt(api: OrtApi, value: HostTensor): Tensor {
@@ -63,7 +67,7 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
         lowered,
         (name, dtype, shape) => weights.locate?.(name) ?? weightBytes(weights, name, dtype, shape),
       )
-      let session: InferenceSession
+      let session: OrtSession
       try {
         session = await api.createSession(model, weights)
       } catch (cause) {

@@ -1,0 +1,1 @@
+export { createOrtWebExecutor, type OrtWebOptions } from "./ort.web.ts"

@@ -1,0 +1,106 @@
+/**
+ * @file ONNX Runtime in browsers, in a page or a worker: WebAssembly on the CPU, or WebGPU. Graphs carry their weights
+ * (nothing here maps files), and the module that computes is fetched when an executor opens.
+ */
+import { BackendError, ConfigError, errorText } from "../util/index.ts"
+import type { Executor } from "./executor.ts"
+import { createOrtExecutor } from "./ort-executor.ts"
+
+export type OrtWebOptions = {
+  readonly device: "wasm" | "webgpu"
+  /** Threads of the WebAssembly module; more than one needs a cross-origin isolated page. Chosen by it when absent. */
+  readonly threads?: number | undefined
+  /** URL of the folder with ONNX Runtime's `.mjs` and `.wasm` files; the folder of this script when absent. */
+  readonly wasmPaths?: string | undefined
+}
+
+/** The part of `navigator.gpu` that is used. */
+type Gpu = { requestAdapter(): Promise<object | null> }
+
+/**
+ * One WebAssembly module for each device. It takes its settings once, from its first executor. WebGPU suspends it in the
+ * middle of a run; entered again it spins forever, so calls wait for one another.
+ */
+type Module = { readonly settings: string; readonly serially: <T>(call: () => Promise<T>) => Promise<T> }
+
+const modules = new Map<OrtWebOptions["device"], Module>()
+
+function queue(): Module["serially"] {
+  let last: Promise<unknown> = Promise.resolve()
+  return (call) => {
+    const result = last.then(call)
+    last = result.catch(() => undefined)
+    return result
+  }
+}
+
+function moduleOf({ device, threads, wasmPaths }: OrtWebOptions): Module {
+  const settings = JSON.stringify({ threads, wasmPaths })
+  const module = modules.get(device) ?? { settings, serially: queue() }
+  if (module.settings !== settings) {
+    throw new ConfigError(`${device}: expected the settings of its first executor ${module.settings}, got ${settings}`)
+  }
+  modules.set(device, module)
+  return module
+}
+
+async function checkDevice({ device, threads }: OrtWebOptions): Promise<void> {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
+    throw new ConfigError(`threads: expected a whole number from 1 on, got ${threads}`)
+  }
+  if (threads !== undefined && threads > 1 && !globalThis.crossOriginIsolated) {
+    throw new ConfigError(
+      `threads: expected a cross-origin isolated page for ${threads} threads, got one that is not ` +
+        "(serve it with the headers COOP and COEP, or take one thread)",
+    )
+  }
+  if (device === "webgpu") {
+    const { gpu } = navigator as { gpu?: Gpu }
+    if (!gpu) throw new BackendError("webgpu: expected navigator.gpu, got none (take the device wasm)")
+    if (!(await gpu.requestAdapter()))
+      throw new BackendError("webgpu: expected an adapter, got none (take the device wasm)")
+  }
+}
+
+/** Both builds hold the CPU kernels; the one without WebGPU is half as large. */
+async function load(device: OrtWebOptions["device"]) {
+  try {
+    return device === "webgpu" ? await import("onnxruntime-web/webgpu") : await import("onnxruntime-web/wasm")
+  } catch (cause) {
+    throw new BackendError(`${device}: expected ONNX Runtime's script to load, got: ${errorText(cause)}`, { cause })
+  }
+}
+
+/**
+ * @throws ConfigError for threads that the page cannot have, or other settings than the device's first executor took
+ * @throws BackendError when the browser has no WebGPU adapter, or the runtime's script does not load
+ */
+export async function createOrtWebExecutor(options: OrtWebOptions): Promise<Executor> {
+  await checkDevice(options)
+  const { device, threads, wasmPaths } = options
+  const { env, InferenceSession, Tensor } = await load(device)
+  const { serially } = moduleOf(options)
+  if (threads !== undefined) env.wasm.numThreads = threads
+  if (wasmPaths !== undefined) env.wasm.wasmPaths = wasmPaths
+  env.logLevel = "error"
+  const sessionOptions = {
+    executionProviders: [device], // without a second one: falling back in silence would hide a missing device
+    logSeverityLevel: 3,
+    enableMemPattern: false, // shapes change at every step
+  } as const
+  return createOrtExecutor({
+    device,
+    target: device === "webgpu" ? "webgpu" : "cpu",
+    api: {
+      Tensor,
+      async createSession(model) {
+        const session = await serially(() => InferenceSession.create(model, sessionOptions))
+        return {
+          inputNames: session.inputNames,
+          run: (feeds) => serially(() => session.run(feeds)),
+          release: () => serially(() => session.release()),
+        }
+      },
+    },
+  })
+}
