@@ -80,12 +80,25 @@ export async function* beamSearch(
   embeds: HostTensor,
   options: BeamOptions,
 ): Steps<number[]> {
+  const [hidden] = yield* model.forward(cache, embeds)
+  return yield* decodeBeams(model, cache, hidden!, options)
+}
+
+/**
+ * The answer to a prompt that is in the cache already, as {@link beamSearch} gives it.
+ * @param hidden [1, T, D]: states of its latest positions before the final norm
+ */
+export async function* decodeBeams(
+  model: TokenModel,
+  cache: KvCache,
+  hidden: HostTensor,
+  options: BeamOptions,
+): Steps<number[]> {
   const { beams, terminators } = options
   const vocabulary = model.config.vocabSize
-  const [hidden] = yield* model.forward(cache, embeds)
   // The last token needs no place in the context.
   const maxNewTokens = Math.min(options.maxNewTokens, model.config.maxPositionEmbeddings - cache.length + 1)
-  const first = (await model.lastLogits(hidden!)).logits
+  const first = (await model.lastLogits(hidden)).logits
   let state = cache.selectRows(new Array<number>(beams).fill(0))
   let logits = new Float32Array(beams * vocabulary)
   for (let b = 0; b < beams; b++) logits.set(first, b * vocabulary)

@@ -32,6 +32,17 @@ export async function* embedPrompt(parts: EmbedParts, prompt: Prompt): Steps<Hos
 }
 
 /**
+ * Embeddings of prompts that were padded to one length, [B, T, D]; padding has the embedding of its id. Each prompt is
+ * encoded on its own, whereas the official code pads the sound of all to one length.
+ * @throws as {@link embedPrompt}
+ */
+export async function* embedBatch(parts: EmbedParts, prompts: readonly Prompt[]): Steps<HostTensor<"f32">> {
+  const rows: HostTensor<"f32">[] = []
+  for (const prompt of prompts) rows.push(yield* embedPrompt(parts, prompt))
+  return stack(rows)
+}
+
+/**
  * Embeddings of a piece of a live conversation, [1, T, D], and what the encoder has heard by then. A step that fails
  * or is abandoned leaves the stream as it was; one that succeeds uses it up.
  * @throws InputError as above, and for several clips in one piece

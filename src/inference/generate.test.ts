@@ -1,7 +1,7 @@
 /** @file Answers token by token, with a model that is a table: what is fed, what is kept, why it ends. */
 import { describe, expect, test } from "vitest"
-import { createRandom } from "../util/index.ts"
-import { type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
+import { createRandom, runSteps } from "../util/index.ts"
+import { decode, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
 import { randomLogits, tokenModel } from "./token-model.test-util.ts"
 
 const GREEDY: GenerateOptions = {
@@ -75,6 +75,22 @@ describe("an answer", () => {
       { rows: 1, steps: 1 },
     ])
   })
+})
+
+test("an answer goes on from a prompt that is in the cache already", async () => {
+  const parts = speaker([4, 2, 6])
+  const cache = parts.createCache()
+  const [hidden] = await runSteps(parts.model.forward(cache, parts.model.embed([1, 2, 3])))
+  const ids: (number | undefined)[] = []
+  for await (const step of decode(parts.model, cache, hidden!, GREEDY)) ids.push(step?.id)
+  expect(ids).toEqual([4, undefined, 2, undefined, 6])
+})
+
+test("steps carry the model's logits, whatever the sampler made of them", async () => {
+  const parts = tokenModel(7, () => [3, 2.5, 0, 0, 0, 0, -1])
+  const { steps, ids } = await collect(parts, { repetitionPenalty: 2, reserved: [4], maxNewTokens: 2 })
+  expect(ids).toEqual([0, 1])
+  expect(steps.flatMap((step) => (step ? [[...step.logits]] : []))).toEqual(new Array(2).fill([3, 2.5, 0, 0, 0, 0, -1]))
 })
 
 describe("sampling", () => {

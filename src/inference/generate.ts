@@ -1,6 +1,7 @@
 /** @file Answers token by token: prefill, then decode steps with a sampler, until a terminator or the length limit. */
 import type { KvCache } from "../runtime/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
+import type { Steps } from "../util/index.ts"
 import type { TokenModel } from "./language-model.ts"
 import { type SamplingOptions, sample } from "./sampler.ts"
 
@@ -15,7 +16,7 @@ export type GenerateOptions = SamplingOptions & {
   readonly seen?: readonly number[]
 }
 
-/** One step's outcome: the sampled token, or nothing after a prefill step. */
+/** One step's outcome: the sampled token, or nothing after a prefill step. Logits are the model's, before the sampler. */
 export type GenerateStep =
   | { readonly id: number; readonly logits: Float32Array; readonly normed: Float32Array }
   | undefined
@@ -34,27 +35,41 @@ export async function* generate(
   embeds: HostTensor,
   options: GenerateOptions,
 ): AsyncGenerator<GenerateStep, FinishReason, void> {
+  const hidden = yield* inSteps(model.forward(cache, embeds))
+  return yield* decode(model, cache, hidden[0]!, options)
+}
+
+/**
+ * The answer to positions that are in the cache already, as {@link generate} gives it: for those who want to see the states
+ * of the prompt.
+ * @param hidden [1, T, D]: states of the latest positions before the final norm
+ */
+export async function* decode(
+  model: TokenModel,
+  cache: KvCache,
+  hidden: HostTensor,
+  options: GenerateOptions,
+): AsyncGenerator<GenerateStep, FinishReason, void> {
   const { maxNewTokens, terminators, reserved, random } = options
   const answer: number[] = []
-  let input = embeds
+  let states = hidden
   for (;;) {
-    const steps = model.forward(cache, input)
-    let hidden: HostTensor
-    for (;;) {
-      const { done, value } = await steps.next()
-      if (done) {
-        hidden = value[0]!
-        break
-      }
-      yield undefined
-    }
-    const { logits, normed } = await model.lastLogits(hidden)
+    const { logits, normed } = await model.lastLogits(states)
     const seen = [...(options.seen ?? []), ...answer]
-    const id = sample(logits, options, { seen, newTokens: answer.length, terminators, reserved }, random)
+    const id = sample(logits.slice(), options, { seen, newTokens: answer.length, terminators, reserved }, random)
     answer.push(id)
     yield { id, logits, normed }
     if (terminators.includes(id)) return "stop"
     if (answer.length >= maxNewTokens || cache.length >= model.config.maxPositionEmbeddings) return "length"
-    input = model.embed([id])
+    states = (yield* inSteps(model.forward(cache, model.embed([id]))))[0]!
+  }
+}
+
+/** The same steps, as steps without a token. */
+async function* inSteps<T>(steps: Steps<T>): AsyncGenerator<undefined, T, void> {
+  for (;;) {
+    const { done, value } = await steps.next()
+    if (done) return value
+    yield undefined
   }
 }

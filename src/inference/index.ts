@@ -6,7 +6,7 @@ export {
   readAudioWeights,
 } from "./audio-encoder.ts"
 export { audioCacheMask, audioSegmentMask } from "./audio-mask.ts"
-export { type BeamOptions, beamSearch, DEFAULT_BEAMS } from "./beam-search.ts"
+export { type BeamOptions, beamSearch, DEFAULT_BEAMS, decodeBeams } from "./beam-search.ts"
 export {
   type CodeFrame,
   type CodeSampling,
@@ -20,8 +20,9 @@ export {
 } from "./code-sampler.ts"
 export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
 export { readComponent } from "./component-weights.ts"
-export { type EmbedParts, embedPiece, embedPrompt } from "./embed-prompt.ts"
-export { type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
+export { type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
+export { decode, type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
+export { type BatchAnswer, generateBatch } from "./generate-batch.ts"
 export { type ForwardOptions, LanguageModel, type LanguageModelParts, type TokenModel } from "./language-model.ts"
 export { type MediaEmbeds, mergeEmbeds } from "./merge.ts"
 export {
@@ -46,6 +47,7 @@ export {
   type SamplingOptions,
   sample,
 } from "./sampler.ts"
+export { speakerState } from "./speaker-state.ts"
 export {
   DEFAULT_MIN_FRAMES,
   SpeechDecoder,

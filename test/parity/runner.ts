@@ -2,6 +2,7 @@
 import type { Executor } from "../../src/runtime/index.ts"
 import { errorText } from "../../src/util/index.ts"
 import { audioCases } from "./audio.ts"
+import { chatCases } from "./chat.ts"
 import { type GoldenCase, type GoldenSet, openGoldenSet } from "./golden-set.ts"
 import { languageModelCases } from "./language-model.ts"
 import { promptCases } from "./prompts.ts"
@@ -23,6 +24,7 @@ const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...audioCases,
   ...visionCases,
   ...promptCases,
+  ...chatCases,
 }
 
 export type CaseResult = {

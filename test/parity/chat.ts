@@ -1,0 +1,117 @@
+/** @file Cases `chat_*`: whole offline answers, greedy, with a penalty, in a batch and by beam search. */
+import {
+  chatPrompt,
+  DEFAULT_BEAMS,
+  DEFAULT_SAMPLING,
+  decode,
+  decodeBeams,
+  embedBatch,
+  embedPrompt,
+  type GenerateOptions,
+  generateBatch,
+  padPrompts,
+  speakerState,
+} from "../../src/inference/index.ts"
+import { f32, type HostTensor } from "../../src/tensor/index.ts"
+import { answerText, type OmniTokenizer, TTS_EOS, terminatorIds } from "../../src/tokenizer/index.ts"
+import { runSteps } from "../../src/util/index.ts"
+import { readArrays } from "./golden-set.ts"
+import { type GoldenMessage, loadEmbedParts, loadPromptParts, promptOptions, readMessage } from "./prompts.ts"
+import type { CaseContext, CaseRunner } from "./runner.ts"
+
+const list = (value: HostTensor | undefined) => Array.from((value?.data ?? []) as ArrayLike<bigint>, Number)
+const vector = (data: Float32Array) => f32([data.length], data)
+
+/** The text that `chat` returns. */
+const chatText = (tokenizer: OmniTokenizer, ids: readonly number[]) =>
+  answerText(tokenizer, ids).replaceAll(TTS_EOS, "")
+
+/** The prompt of one conversation of a case, and all that answering takes. */
+async function load({ set, golden, executor }: CaseContext) {
+  const parts = await loadPromptParts(set)
+  const models = await loadEmbedParts(set, executor)
+  const { tokenizer } = parts
+  const { max_new_tokens: maxNewTokens, repetition_penalty: repetitionPenalty } = golden.params
+  const options: GenerateOptions = {
+    ...{ ...DEFAULT_SAMPLING, temperature: 0, maxNewTokens, random: () => 0 },
+    repetitionPenalty: repetitionPenalty ?? 1,
+    terminators: terminatorIds(tokenizer),
+    reserved: tokenizer.reservedIds(models.model.config.vocabSize),
+  }
+  const promptOf = async (messages: readonly GoldenMessage[]) =>
+    chatPrompt(parts, await Promise.all(messages.map((m) => readMessage(set, m))), promptOptions(golden.params))
+  return { models, tokenizer, options, promptOf }
+}
+
+/** Greedy answers to one conversation, with the first logits and states. */
+const greedy: CaseRunner = async (context, report) => {
+  const { golden } = context
+  const { outputs } = await readArrays(context.set, golden)
+  const { models, tokenizer, options, promptOf } = await load(context)
+  const prompt = await promptOf(golden.params.messages)
+  const embeds = await runSteps(embedPrompt(models, prompt))
+  const cache = models.model.createCache()
+  const [hidden] = await runSteps(models.model.forward(cache, embeds))
+  if (outputs.spk_embeds) {
+    report.close("spk_embeds", await speakerState(models.model, hidden!, prompt), outputs.spk_embeds)
+  }
+  const ids: number[] = []
+  const logits: number[] = []
+  const [rows] = outputs.logits_first3!.shape
+  for await (const step of decode(models.model, cache, hidden!, options)) {
+    if (!step) continue
+    if (ids.length === 0) report.close("hidden_first", vector(step.normed), outputs.hidden_first!)
+    if (ids.length < rows!) logits.push(...step.logits)
+    ids.push(step.id)
+  }
+  report.equal("ids", ids, list(outputs.ids))
+  report.equal("text", chatText(tokenizer, ids), golden.params.text)
+  report.close("logits_first3", vector(Float32Array.from(logits)), outputs.logits_first3!)
+}
+
+/** Greedy answers to several conversations in one left-padded batch. */
+const batch: CaseRunner = async (context, report) => {
+  const { golden } = context
+  const { outputs } = await readArrays(context.set, golden)
+  const { models, tokenizer, options, promptOf } = await load(context)
+  const conversations = golden.params.messages as readonly (readonly GoldenMessage[])[]
+  const { prompts, valid } = padPrompts(await Promise.all(conversations.map(promptOf)))
+  const embeds = await runSteps(embedBatch(models, prompts))
+  const cache = models.model.createCache(prompts.length)
+  const answers = await runSteps(generateBatch(models.model, cache, { embeds, valid }, options))
+  const width = outputs.ids!.shape[1]!
+  const padded = answers.flatMap(({ ids }) => [...ids, ...new Array<number>(Math.max(0, width - ids.length)).fill(0)])
+  report.equal("ids", padded, list(outputs.ids))
+  report.equal(
+    "texts",
+    answers.map(({ ids }) => chatText(tokenizer, ids)),
+    golden.params.text,
+  )
+}
+
+/** The default of `sampling: false`. */
+const beams: CaseRunner = async (context, report) => {
+  const { golden } = context
+  const { outputs } = await readArrays(context.set, golden)
+  const { models, tokenizer, options, promptOf } = await load(context)
+  const embeds = await runSteps(embedPrompt(models, await promptOf(golden.params.messages)))
+  const cache = models.model.createCache()
+  const [hidden] = await runSteps(models.model.forward(cache, embeds))
+  const { num_beams: count = DEFAULT_BEAMS.beams, repetition_penalty: penalty = DEFAULT_BEAMS.repetitionPenalty } =
+    golden.params
+  const settings = { ...options, ...DEFAULT_BEAMS, beams: count, repetitionPenalty: penalty }
+  const ids = await runSteps(decodeBeams(models.model, cache, hidden!, settings))
+  report.equal("ids", ids, list(outputs.ids))
+  report.equal("text", chatText(tokenizer, ids), golden.params.text)
+}
+
+export const chatCases = {
+  chat_image: greedy,
+  chat_image_sliced: greedy,
+  chat_audio: greedy,
+  chat_two_images_history: greedy,
+  chat_omni: greedy,
+  chat_penalty: greedy,
+  chat_batch: batch,
+  chat_beam: beams,
+}
