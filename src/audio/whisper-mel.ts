@@ -90,6 +90,10 @@ export type WhisperMel = {
    * @throws InputError when an item is empty or non-finite, or a joined waveform is too short for one audio token
    */
   extractBatch(items: readonly Float32Array[], parts?: readonly number[], poolStep?: number): WhisperMelBatch
+  /** What `extractBatch` makes segments of, for those who extract them one by one; throws alike.  // each [N] */
+  split(items: readonly Float32Array[], parts?: readonly number[], poolStep?: number): Float32Array[]
+  /** Segments [M, L] as one batch. */
+  pad(segments: readonly HostTensor<"f32">[]): WhisperMelBatch
 }
 
 /** Builds the extractor for one configuration. */
@@ -125,18 +129,20 @@ export function createWhisperMel(config: WhisperMelConfig = WHISPER_MEL): Whispe
     return f32([melBins, kept], logMel)
   }
 
-  const extractBatch = (items: readonly Float32Array[], parts?: readonly number[], poolStep = 2): WhisperMelBatch => {
+  const split = (items: readonly Float32Array[], parts?: readonly number[], poolStep = 2): Float32Array[] => {
     const minSamples = minEncodableSamples(poolStep, hopLength)
-    const segments: HostTensor<"f32">[] = []
+    const pieces: Float32Array[] = []
     for (const pcm of joinParts(items, parts)) {
       if (pcm.length < minSamples) {
         throw new InputError(`audio: expected at least ${minSamples} samples, got ${pcm.length} (too short to encode)`)
       }
-      for (const piece of splitAudio(pcm, maxSamples)) if (piece.length >= minSamples) segments.push(extract(piece))
+      pieces.push(...splitAudio(pcm, maxSamples).filter(({ length }) => length >= minSamples))
     }
-    return padSegments(segments, melBins)
+    return pieces
   }
-  return { config, extract, extractBatch }
+  const pad = (segments: readonly HostTensor<"f32">[]) => padSegments(segments, melBins)
+  const extractBatch: WhisperMel["extractBatch"] = (...of) => pad(split(...of).map(extract))
+  return { config, extract, extractBatch, split, pad }
 }
 
 /** Cuts a waveform every `maxSamples` samples; views, not copies. */

@@ -137,7 +137,8 @@ describe("an embedded prompt", () => {
 
   test("has a token for every placeholder where joined clips would be too short", async () => {
     const clips = [sound(15_841), sound(15_841), sound(15_841)]
-    const prompt = promptOf(user(...clips.map((audio) => ({ audio }))))
+    // The first one has no token at all, hence no placeholder; it is left out.
+    const prompt = promptOf(user({ audio: sound(100) }, ...clips.map((audio) => ({ audio }))))
     expect(prompt.audioSpans).toEqual([expect.anything(), expect.anything(), expect.anything()])
     const embeds = await runSteps(embedPrompt(parts, prompt))
     // Each but the last clip is padded to whole tokens of 640 samples.
@@ -161,6 +162,12 @@ describe("an embedded prompt", () => {
     expect(embeds.data).toEqual(wanted.data.slice(0, maxInputLength * WIDTH))
     const mute = chatPrompt(promptParts, [user("a", { audio: sound(9_000) })], { maxInputLength: 4 })
     expect((await runSteps(embedPrompt(parts, mute))).shape).toEqual([1, 4, WIDTH])
+  })
+
+  test("of sound too short for a single token is refused", async () => {
+    const refused = runSteps(embedPrompt(parts, promptOf(user("a", { audio: sound(320) }))))
+    await expect(refused).rejects.toThrow(InputError)
+    await expect(refused).rejects.toThrow("audio: expected at least 321 samples, got 320 (too short to encode)")
   })
 
   test("needs the encoders of what it holds", async () => {

@@ -27,7 +27,7 @@ export type EmbedParts = {
  */
 export async function* embedPrompt(parts: EmbedParts, prompt: Prompt): Steps<HostTensor<"f32">> {
   const images = yield* encodeImages(parts, prompt)
-  const audio = prompt.audioSpans.length > 0 ? yield* encodeClips(encoderOf(parts), prompt) : []
+  const audio = prompt.clips.length > 0 ? yield* encodeClips(encoderOf(parts), prompt) : []
   return mergeEmbeds(parts.model.embed(prompt.ids), prompt, { ...images, audio })
 }
 
@@ -102,9 +102,13 @@ async function* encodeClips(
   prompt: Prompt,
 ): Steps<HostTensor<"f32">[]> {
   const { poolStep } = encoder.config
-  const clips = clipsToJoin(prompt, mel.config, poolStep)
-  const { features, featureLens } = mel.extractBatch(clips, prompt.clipMessages, poolStep)
-  yield
+  const { clips, clipMessages } = clipsToJoin(prompt, mel.config, poolStep)
+  const segments: HostTensor<"f32">[] = []
+  for (const piece of mel.split(clips, clipMessages, poolStep)) {
+    segments.push(mel.extract(piece))
+    yield
+  }
+  const { features, featureLens } = mel.pad(segments)
   const lengths = Array.from({ length: featureLens.shape[0]! }, (_, i) => numberAt(featureLens.data, i))
   return yield* encoder.encode(features, lengths)
 }
@@ -118,7 +122,7 @@ function clipsToJoin(
   { clips, clipMessages }: Prompt,
   { hopLength, maxSamples }: WhisperMel["config"],
   poolStep: number,
-): readonly Float32Array[] {
+): Pick<Prompt, "clips" | "clipMessages"> {
   const tokens = (samples: number) => audioLengths(samples, poolStep, hopLength).audioTokens
   const joined = new Map<number, number>()
   for (const [i, { length }] of clips.entries()) {
@@ -128,12 +132,14 @@ function clipsToJoin(
     (sum, samples) => sum + Math.floor(samples / maxSamples) * tokens(maxSamples) + tokens(samples % maxSamples),
     0,
   )
-  if (encoded >= clips.reduce((sum, { length }) => sum + tokens(length), 0)) return clips
+  if (encoded >= clips.reduce((sum, { length }) => sum + tokens(length), 0)) return { clips, clipMessages }
   const tokenSamples = 2 * poolStep * hopLength
-  return clips.map((clip, i) => {
+  const whole = clips.map((clip, i) => {
     if (clipMessages[i + 1] !== clipMessages[i]) return clip
-    const whole = new Float32Array(tokens(clip.length) * tokenSamples)
-    whole.set(clip.subarray(0, whole.length))
-    return whole
+    const padded = new Float32Array(tokens(clip.length) * tokenSamples)
+    padded.set(clip.subarray(0, padded.length))
+    return padded
   })
+  const kept = whole.flatMap(({ length }, i) => (length > 0 ? [i] : []))
+  return { clips: kept.map((i) => whole[i]!), clipMessages: kept.map((i) => clipMessages[i]!) }
 }
