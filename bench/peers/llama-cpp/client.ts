@@ -2,11 +2,9 @@
  * @file The benchmark's side of the llama.cpp peer: starts the child process and gives its requests types. One request
  * at a time; whoever measures decides when, so that both engines can take turns on a noisy machine.
  */
-import { spawn } from "node:child_process"
 import { existsSync } from "node:fs"
-import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
-import { BackendError } from "../../../src/util/index.ts"
+import { startJsonChild } from "../../json-child.ts"
 
 export type PeerMemory = {
   rssBytes: number
@@ -76,32 +74,11 @@ export function llamaCppInstalled(): boolean {
  * @throws BackendError from every method when the child fails or ends early.
  */
 export function startLlamaCpp(): LlamaCppPeer {
-  const child = spawn(process.execPath, [fileURLToPath(new URL("peer.mjs", import.meta.url))], {
-    stdio: ["pipe", "pipe", "inherit"],
-  })
-  const ended = new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(error.message))
-    child.once("exit", (code, signal) => resolve(`exit code ${code}, signal ${signal}`))
-  })
-  // A child that died breaks the pipe; `ended` tells why.
-  child.stdin.on("error", () => undefined)
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-
-  const send = async <Reply>(cmd: string, request: object): Promise<Reply> => {
-    child.stdin.write(`${JSON.stringify({ cmd, ...request })}\n`)
-    const line = await lines.next()
-    if (line.done) throw new BackendError(`llama.cpp peer: expected a reply to ${cmd}, got ${await ended}`)
-    const reply = JSON.parse(line.value) as Reply & { error?: string }
-    if (reply.error !== undefined) throw new BackendError(reply.error)
-    return reply
-  }
+  const { send, close } = startJsonChild("llama.cpp peer", fileURLToPath(new URL("peer.mjs", import.meta.url)))
   return {
     load: (request) => send("load", request),
     prefill: (request) => send("prefill", request),
     decode: (request) => send("decode", request),
-    close: async () => {
-      child.stdin.end()
-      await ended
-    },
+    close,
   }
 }
