@@ -71,6 +71,7 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       try {
         session = await api.createSession(model, weights)
       } catch (cause) {
+        if (cause instanceof BackendError) throw cause
         throw new BackendError(`${graph.name}: expected ${device} to accept the graph, got: ${errorText(cause)}`, {
           cause,
         })

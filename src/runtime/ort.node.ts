@@ -1,6 +1,8 @@
 /** @file ONNX Runtime in Node: the native CPU provider, and WebGPU where the machine has a Vulkan driver. */
 import { existsSync } from "node:fs"
+import { availableParallelism } from "node:os"
 import { InferenceSession, Tensor } from "onnxruntime-node"
+import { BackendError, ConfigError, errorText } from "../util/index.ts"
 import type { Executor } from "./executor.ts"
 import { createOrtExecutor } from "./ort-executor.ts"
 
@@ -29,7 +31,14 @@ export function useVulkanDriver(environment: { [name: string]: string | undefine
 /** Sessions of one process compete for cores: a session's threads stop spinning as soon as its run ends. */
 const SESSION_CONFIG = { force_spinning_stop: "1" }
 
+/** Every program starts threads of its own: with far more of them than cores, starting alone takes minutes. */
+const MAX_THREADS = Math.max(16, 4 * availableParallelism())
+
+/** @throws ConfigError for a number of threads that makes no sense */
 export function createOrtNodeExecutor({ device, threads }: OrtNodeOptions): Executor {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
+    throw new ConfigError(`threads: expected a whole number from 1 to ${MAX_THREADS}, got ${threads}`)
+  }
   return createOrtExecutor({
     device,
     target: device,
@@ -48,7 +57,14 @@ export function createOrtNodeExecutor({ device, threads }: OrtNodeOptions): Exec
               ...(weights.folder ? { model_external_initializers_file_folder_path: weights.folder } : {}),
             },
           },
+        }).catch((error: unknown) => {
+          throw device === "webgpu" && /webgpu adapter/i.test(errorText(error)) ? noAdapter(error) : error
         }),
     },
   })
+}
+
+function noAdapter(cause: unknown): BackendError {
+  const advice = "install a graphics driver, or libvulkan1 and chromium for a software one; or choose the device cpu"
+  return new BackendError(`webgpu: expected a graphics adapter, got none (${advice})`, { cause })
 }
