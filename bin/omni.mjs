@@ -19,9 +19,9 @@ if (!isOldNode()) {
   process.exitCode = 1
 } else {
   const child = spawn(node, [entry, ...process.argv.slice(2)], { stdio: "inherit" })
-  // A terminal sends Ctrl-C to both processes: the child decides when to stop, this one waits for it.
-  process.on("SIGINT", () => {})
-  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
+  // The child decides when to stop, this process waits for it. A terminal sends Ctrl-C to both: the child takes two
+  // interrupts at once for one.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
   child.on("error", (error) => {
     console.error(`omni: expected ${node} to start, got ${error.message} (run npm ci again)`)
     process.exitCode = 1

@@ -2,12 +2,12 @@
 import { defineCommand } from "citty"
 import { DEVICES, QUANTIZE_KINDS, startEngine } from "../engine/index.node.ts"
 import { ConfigError } from "../util/index.ts"
-import { cacheFolder, checkFlags, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { cacheFolder, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
 const FLAGS = {
-  text: { type: "positional", description: "what you say; read from standard input when it is -", required: true },
+  text: { type: "positional", description: "what you say, or - to read it from standard input", required: true },
   ...MODEL_FLAGS,
   system: { type: "string", description: "system prompt" },
   "max-tokens": { type: "string", description: "longest answer in tokens", valueHint: "N" },
@@ -29,11 +29,10 @@ export const chat = defineCommand({
   meta: { name: "chat", description: "ask a question, read the answer" },
   args: FLAGS,
   async run({ args }) {
-    checkFlags(args, FLAGS)
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const threads = numberFlag("threads", args.threads, 1)
     const text = args.text === "-" ? await readStandardInput() : args.text
-    if (text === "") throw new ConfigError("text: expected something to say, got nothing")
+    if (text.trim() === "") throw new ConfigError("text: expected something to say, got nothing")
     const sampling = {
       temperature: numberFlag("temperature", args.temperature, 0, false),
       topP: numberFlag("top-p", args["top-p"], 0, false),
@@ -64,7 +63,7 @@ export const chat = defineCommand({
           output.record(event)
           if (event.type === "text-delta") output.text(event.text)
           else {
-            output.text("\n")
+            output.done()
             const rate = event.decodeMs > 0 ? ((event.completionTokens - 1) / event.decodeMs) * 1000 : 0
             output.note(
               `${event.promptTokens} tokens read in ${(event.prefillMs / 1000).toFixed(2)} s, ` +

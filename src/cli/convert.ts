@@ -2,7 +2,7 @@
 import { defineCommand } from "citty"
 import { convertCheckpoint } from "../convert/index.node.ts"
 import { ConfigError } from "../util/index.ts"
-import { cacheFolder, checkFlags, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { cacheFolder, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
@@ -20,7 +20,6 @@ export const convert = defineCommand({
   meta: { name: "convert", description: "quantize a checkpoint" },
   args: FLAGS,
   async run({ args }) {
-    checkFlags(args, FLAGS)
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const quantize = choice("quantize", args.quantize, KINDS)
     const blockSize = numberFlag("block-size", args["block-size"], 1)

@@ -1,6 +1,7 @@
 /** @file Flags that commands share, and their checks: a wrong flag is named, never ignored. */
 import { homedir } from "node:os"
-import { join } from "node:path"
+import { isAbsolute, join } from "node:path"
+import { parseArgs } from "node:util"
 import type { ArgsDef } from "citty"
 import { DEVICES, QUANTIZE_KINDS } from "../engine/index.ts"
 import { ConfigError } from "../util/index.ts"
@@ -17,28 +18,45 @@ export const MODEL_FLAGS = {
   threads: { type: "string", description: "threads that compute one step", valueHint: "N" },
 } as const satisfies ArgsDef
 
-/** @throws ConfigError when a flag is none of the command's */
-export function checkFlags(args: { readonly [name: string]: unknown }, flags: ArgsDef): void {
-  const known = new Set(["_"])
-  for (const [name, { type, ...rest }] of Object.entries(flags)) {
-    known.add(name)
-    known.add(camel(name)) // citty gives both spellings
-    const { alias } = rest as { alias?: string | string[] }
-    for (const other of [alias ?? []].flat()) known.add(other)
-    if (type === "string" && args[name] === "") throw new ConfigError(`--${name}: expected a value, got none`)
+/**
+ * Checks what was typed against a command's flags, before anything else looks at it: no flag is ignored or misread.
+ * @param command its name, for the way to its help
+ * @throws ConfigError naming the first flag or argument that is unknown, missing or without its value
+ */
+export function checkArguments(command: string, rawArgs: readonly string[], flags: ArgsDef): void {
+  const help = `see omni ${command} --help`
+  const named = Object.entries(flags).filter(([, { type }]) => type !== "positional")
+  const positional = Object.entries(flags).filter(([, { type }]) => type === "positional")
+  const options = Object.fromEntries(
+    named.map(([name, { type }]) => [name, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
+  )
+  const { tokens } = parseArgs({ args: [...rawArgs], options, allowPositionals: true, strict: false, tokens: true })
+  const given = new Set<string>()
+  for (const token of tokens) {
+    if (token.kind !== "option") continue
+    const { name, rawName, value } = token
+    const flag = Object.hasOwn(options, name) && rawName === `--${name}` ? options[name]! : undefined
+    if (!flag) {
+      const known = named.map(([other]) => `--${other}`).join(", ")
+      throw new ConfigError(`flags: expected ${known}, got ${rawName} (${help}; text that starts with - goes after --)`)
+    }
+    if (flag.type === "boolean" && value !== undefined)
+      throw new ConfigError(`${rawName}: expected no value, got ${value} (${help})`)
+    // Taken for the value, a flag would be lost, and the value is what was forgotten.
+    const lost = !token.inlineValue && value?.startsWith("--")
+    if (flag.type === "string" && (value === undefined || value === "" || lost))
+      throw new ConfigError(`${rawName}: expected a value, got ${value || "none"} (${help})`)
+    given.add(name)
   }
-  const names = Object.entries(flags).flatMap(([name, { type }]) => (type === "positional" ? [] : [`--${name}`]))
-  for (const name of Object.keys(args)) {
-    if (!known.has(name)) throw new ConfigError(`--${name}: expected one of ${names.join(", ")} (see --help)`)
+  for (const [name, { description, required, default: fallback }] of named) {
+    if (required === true && fallback === undefined && !given.has(name))
+      throw new ConfigError(`--${name}: expected ${description}, got none (${help})`)
   }
-  const positionals = Object.values(flags).filter(({ type }) => type === "positional").length
-  const given = (args._ as readonly string[]).length
-  if (given > positionals)
-    throw new ConfigError(`expected ${positionals} arguments, got ${given} (quote text with spaces)`)
-}
-
-function camel(name: string): string {
-  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+  const count = tokens.filter(({ kind }) => kind === "positional").length
+  const missing = positional[count]
+  if (missing) throw new ConfigError(`${missing[0]}: expected ${missing[1].description}, got none (${help})`)
+  if (count > positional.length)
+    throw new ConfigError(`arguments: expected ${positional.length}, got ${count} (quote text with spaces; ${help})`)
 }
 
 /** A flag whose value is one of a list. */
@@ -60,5 +78,6 @@ export function numberFlag(flag: string, value: string | undefined, least: numbe
 
 /** The folder for what can be made again: `$XDG_CACHE_HOME/omni`, or `~/.cache/omni`. */
 export function cacheFolder(): string {
-  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "omni")
+  const shared = process.env.XDG_CACHE_HOME ?? ""
+  return join(isAbsolute(shared) ? shared : join(homedir(), ".cache"), "omni") // others are void by that standard
 }

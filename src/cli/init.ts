@@ -1,7 +1,7 @@
 /** @file `omni init --preset nano|full DIR`: a complete model folder with random weights. */
 import { defineCommand } from "citty"
 import { initCheckpoint } from "../convert/index.node.ts"
-import { checkFlags, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
@@ -9,7 +9,7 @@ const PRESETS = ["nano", "full"] as const
 const KINDS = ["none", "int8", "int4", "int8+int4"] as const
 
 const FLAGS = {
-  directory: { type: "positional", description: "folder to make", valueHint: "DIR", required: true },
+  directory: { type: "positional", description: "a folder to make", valueHint: "DIR", required: true },
   preset: { type: "string", description: PRESETS.join(", "), default: "nano" },
   layers: { type: "string", description: "layers of the language model", valueHint: "N" },
   quantize: { type: "string", description: `${KINDS.join(", ")}: write quantized weights directly`, default: "none" },
@@ -22,7 +22,6 @@ export const init = defineCommand({
   meta: { name: "init", description: "make a model with random weights" },
   args: FLAGS,
   async run({ args }) {
-    checkFlags(args, FLAGS)
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const quantize = choice("quantize", args.quantize, KINDS)
     const options = {

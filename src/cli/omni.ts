@@ -1,10 +1,13 @@
 /** @file The `omni` command: picks the subcommand, and turns errors into a line and an exit code. */
-import { type CommandDef, defineCommand, renderUsage, runCommand } from "citty"
+import { stripVTControlCharacters } from "node:util"
+import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty"
 import packageJson from "../../package.json" with { type: "json" }
 import { CheckpointError, ConfigError, errorText, InputError } from "../util/index.ts"
 import { chat } from "./chat.ts"
 import { convert } from "./convert.ts"
+import { checkArguments } from "./flags.ts"
 import { init } from "./init.ts"
+import { isReaderGone } from "./interrupt.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has arguments of its own, and citty's type is invariant
 const commands: { readonly [name: string]: CommandDef<any> } = { chat, convert, init }
@@ -16,34 +19,43 @@ const omni = defineCommand({
 
 /** 2 for what the user can mend, 1 for everything else. */
 function exitCode(error: unknown): number {
-  const usage = error instanceof Error && error.name === "CLIError"
-  return usage || error instanceof ConfigError || error instanceof InputError || error instanceof CheckpointError
-    ? 2
-    : 1
+  return error instanceof ConfigError || error instanceof InputError || error instanceof CheckpointError ? 2 : 1
 }
 
-async function main(rawArgs: string[]): Promise<void> {
-  const [name] = rawArgs
-  if (name === "--version") {
-    console.log(packageJson.version)
-    return
-  }
+/** The help of a command; escape codes only for terminals that want them (no-color.org). */
+async function help(command: CommandDef<ArgsDef> | undefined): Promise<string> {
+  const usage = command ? await renderUsage(command, omni) : await renderUsage(omni)
+  return process.stdout.isTTY && !process.env.NO_COLOR ? usage : stripVTControlCharacters(usage)
+}
+
+async function main(rawArgs: readonly string[]): Promise<void> {
+  const [name, ...rest] = rawArgs
+  const flags = rawArgs.slice(0, rawArgs.includes("--") ? rawArgs.indexOf("--") : undefined)
   const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (rawArgs.length === 0 || rawArgs.includes("--help") || rawArgs.includes("-h")) {
-    console.log(command ? await renderUsage(command, omni) : await renderUsage(omni))
-    return
+  if (name === undefined || flags.includes("--help") || flags.includes("-h")) {
+    console.log(await help(command))
+  } else if (flags.includes("--version")) {
+    console.log(packageJson.version)
+  } else if (!command) {
+    throw new ConfigError(`command: expected ${Object.keys(commands).join(", ")}, got ${name} (see omni --help)`)
+  } else {
+    checkArguments(name, rest, command.args as ArgsDef)
+    await runCommand(command, { rawArgs: rest })
   }
-  if (!command)
-    throw new ConfigError(`omni: expected ${Object.keys(commands).join(", ")}, got ${name} (see omni --help)`)
-  await runCommand(command, { rawArgs: rawArgs.slice(1) })
+}
+
+// Nobody reading any more is no error; a full disk is.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error) => {
+    if (!isReaderGone(error)) process.exitCode = 1
+  })
 }
 
 try {
   await main(process.argv.slice(2))
 } catch (error) {
-  const json = process.argv.includes("--json")
   const message = errorText(error)
-  if (json) console.log(JSON.stringify({ type: "error", message }))
+  if (process.argv.includes("--json")) console.log(JSON.stringify({ type: "error", message }))
   console.error(`omni: ${message}`)
   process.exitCode = exitCode(error)
 }

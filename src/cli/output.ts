@@ -12,22 +12,27 @@ export type Output = {
   record(value: { readonly [key: string]: unknown }): void
   /** Shows how far a stage is, 0 to 1. */
   progress(stage: string, fraction: number): void
-  /** Clears what progress left on the screen. */
+  /** Clears what progress left on the screen, and ends a line of text that was left unfinished. */
   done(): void
 }
 
 export function createOutput({ json, quiet }: { readonly json: boolean; readonly quiet: boolean }): Output {
   const interactive = process.stderr.isTTY && !json && !quiet
   let bar: SingleBar | undefined
+  let lineEnded = true
+  const text = (piece: string) => {
+    if (json || piece === "") return
+    process.stdout.write(piece)
+    lineEnded = piece.endsWith("\n")
+  }
   const done = () => {
     bar?.stop()
     bar = undefined
+    if (!lineEnded) text("\n")
   }
   return {
     json,
-    text: (piece) => {
-      if (!json) process.stdout.write(piece)
-    },
+    text,
     note: (line) => {
       if (!json && !quiet) process.stderr.write(`${line}\n`)
     },
