@@ -37,6 +37,19 @@ describe("a good config", () => {
     expect(parseQwen2Config({ ...GOOD, tie_word_embeddings: true }).tieWordEmbeddings).toBe(true)
   })
 
+  test("may say what it means anyway", () => {
+    for (const same of [
+      { rope_scaling: null },
+      { rope_scaling: { rope_type: "default" } },
+      { rope_scaling: { type: "default" } },
+      { use_sliding_window: false, sliding_window: 8 },
+      { use_sliding_window: true, sliding_window: null },
+      { use_sliding_window: true, sliding_window: 64 },
+    ]) {
+      expect(parseQwen2Config({ ...GOOD, ...same })).toEqual(parseQwen2Config(GOOD))
+    }
+  })
+
   test("may have the dims of the recorded checkpoint", () => {
     const path = new URL("../../../test/fixtures/tiny-a/checkpoint/config.json", import.meta.url)
     const json = JSON.parse(readFileSync(path, "utf8")) as { [name: string]: unknown }
@@ -78,6 +91,22 @@ describe("a wrong field is named, with its value", () => {
   test("options with one meaning", () => {
     refuse({ tie_word_embeddings: "no" }, `config.json: tie_word_embeddings: expected boolean, got "no" ${ADVICE}`)
     refuse({ hidden_act: "gelu" }, `config.json: hidden_act: expected "silu", got "gelu" ${ADVICE}`)
+  })
+
+  test("what would change results and is not supported", () => {
+    refuse(
+      { rope_scaling: { type: "linear", factor: 4 } },
+      `config.json: rope_scaling.type: expected "default", got "linear" ${ADVICE}`,
+    )
+    refuse(
+      { rope_scaling: { rope_type: "yarn", factor: 4 } },
+      `config.json: rope_scaling.rope_type: expected "default", got "yarn" ${ADVICE}`,
+    )
+    const rule = "use_sliding_window: expected false or a sliding_window of at least max_position_embeddings"
+    const advice = "(attention over a window is not supported)"
+    refuse({ use_sliding_window: true, sliding_window: 63 }, `config.json: ${rule}, got true, 63, 64 ${advice}`)
+    const long = { use_sliding_window: true, max_position_embeddings: 32768 }
+    refuse(long, `config.json: ${rule}, got true, 4096, 32768 ${advice}`)
   })
 
   test("heads that do not divide", () => {

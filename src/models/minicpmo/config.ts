@@ -4,6 +4,10 @@ import { ConfigError } from "../../util/index.ts"
 
 const size = z.int().positive()
 
+/** Rotary angles as they are; other kinds stretch them for contexts longer than those of training. */
+const plainRope = z.object({ rope_type: z.literal("default").optional(), type: z.literal("default").optional() })
+
+// Absent fields with a default take that of the official configuration class.
 const qwen2Fields = z.object({
   hidden_size: size,
   intermediate_size: size,
@@ -16,6 +20,9 @@ const qwen2Fields = z.object({
   max_position_embeddings: size,
   tie_word_embeddings: z.boolean().default(false),
   hidden_act: z.literal("silu").default("silu"),
+  rope_scaling: plainRope.nullish(),
+  use_sliding_window: z.boolean().default(false),
+  sliding_window: size.nullable().default(4096),
 })
 
 /** The language model's part of the config. */
@@ -47,6 +54,13 @@ export function parseQwen2Config(json: unknown, source = "config.json"): Qwen2Co
     throw new ConfigError(
       `${source}: expected hidden_size to be a multiple of num_attention_heads and that of num_key_value_heads, ` +
         `got ${c.hidden_size}, ${c.num_attention_heads}, ${c.num_key_value_heads}`,
+    )
+  }
+  const window = c.use_sliding_window ? c.sliding_window : null
+  if (window !== null && window < c.max_position_embeddings) {
+    throw new ConfigError(
+      `${source}: use_sliding_window: expected false or a sliding_window of at least max_position_embeddings, ` +
+        `got true, ${window}, ${c.max_position_embeddings} (attention over a window is not supported)`,
     )
   }
   const headSize = c.hidden_size / c.num_attention_heads
