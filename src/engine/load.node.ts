@@ -9,11 +9,10 @@ import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
 import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
 import { textChat } from "../session/index.ts"
-import { flattenSpec, sizeOf } from "../tensor/index.ts"
 import { loadChatTemplate, readTokenizer } from "../tokenizer/index.ts"
 import { CheckpointError, ConfigError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
-import { choosePlan, planBytes, type StoragePlan } from "./memory-plan.ts"
+import { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
 import type { Device, LoadOptions, QuantizeKind } from "./messages.ts"
 
 /** A step of so many layers over 128 positions stays under half a second at full size. */
@@ -73,15 +72,10 @@ export async function loadModel(
   const where = join(directory, "config.json")
   const config = parseQwen2Config(json, where)
   const components = componentSpecs(json, where)
-  const specs = components.map(({ spec }) => spec)
-  const byRow = new Set(components.flatMap((component) => component.byRow))
-  const weightCount = specs
-    .flatMap((spec) => [...flattenSpec(spec).values()])
-    .reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   const plan = choosePlan(
     ownStorage(directory, options.quantize),
-    weightCount,
-    (candidate) => planBytes(specs, byRow, candidate),
+    countWeights(components),
+    (candidate) => planBytes(components, candidate),
     process.availableMemory(),
   )
   const weights = await openModelWeights({
@@ -99,7 +93,7 @@ export async function loadModel(
   const executor = opened.use(createExecutor(options.device, options.threads))
   onProgress("loading", 0)
   const [prefill, decode] = await fastestKinds(plan, executor)
-  const [embeddings] = byRow
+  const [embeddings] = components.flatMap(({ byRow }) => byRow)
   const model = await LanguageModel.load({
     config,
     executor,

@@ -1,5 +1,6 @@
 /** @file Which storage of the weights fits the memory: what each plan needs, and the choice of `auto`. */
-import { flattenSpec, type SpecTree, sizeOf } from "../tensor/index.ts"
+import type { Component } from "../models/minicpmo/index.ts"
+import { flattenSpec, sizeOf } from "../tensor/index.ts"
 import { ConfigError } from "../util/index.ts"
 import type { QuantizeKind } from "./messages.ts"
 
@@ -23,12 +24,21 @@ const BYTES_PER_WEIGHT: { readonly [P in StoragePlan]: number } = {
 /** Programs, caches of a long conversation and the runtime itself, measured at full size. */
 const OVERHEAD_BYTES = 1.5e9
 
-/** Memory that a plan needs, in bytes. @param byRow matrices that stay on disk unless all is float32 */
-export function planBytes(specs: readonly SpecTree[], byRow: ReadonlySet<string>, plan: StoragePlan): number {
+/** The number of weights of a model. */
+export function countWeights(components: readonly Component[]): number {
   let total = 0
-  for (const tree of specs) {
-    for (const [name, { shape, quantizable }] of flattenSpec(tree)) {
-      if (plan !== "none" && byRow.has(name)) continue
+  for (const { spec } of components) {
+    for (const { shape } of flattenSpec(spec).values()) total += sizeOf(shape)
+  }
+  return total
+}
+
+/** Memory that a plan needs, in bytes. Tables read by rows stay on disk unless all is float32. */
+export function planBytes(components: readonly Component[], plan: StoragePlan): number {
+  let total = 0
+  for (const { prefix, spec, byRow } of components) {
+    for (const [name, { shape, quantizable }] of flattenSpec(spec, prefix)) {
+      if (plan !== "none" && byRow.includes(name)) continue
       total += sizeOf(shape) * (quantizable ? BYTES_PER_WEIGHT[plan] : 4)
     }
   }
@@ -41,7 +51,7 @@ function gigabytes(bytes: number): string {
 
 /**
  * The plan to load: the wish, checked, or the best one that fits.
- * @throws ConfigError saying the plan, its need, what is free, and the next smaller plan
+ * @throws ConfigError saying the plan, its need, what is free, and the next smaller plan that fits
  */
 export function choosePlan(
   wish: QuantizeKind,
@@ -49,18 +59,19 @@ export function choosePlan(
   needs: (plan: StoragePlan) => number,
   availableBytes: number,
 ): StoragePlan {
-  if (wish === "auto") {
-    if (weightCount <= SMALL_MODEL_WEIGHTS) return "none"
-    return PLANS.find((plan) => needs(plan) <= availableBytes) ?? fail("int4", needs("int4"), availableBytes, undefined)
-  }
-  const need = needs(wish)
-  if (need <= availableBytes) return wish
-  const smaller = PLANS.find((plan) => needs(plan) < need)
-  return fail(wish, need, availableBytes, smaller && `${smaller} needs ${gigabytes(needs(smaller))}`)
-}
-
-function fail(plan: StoragePlan, need: number, free: number, advice: string | undefined): never {
+  const fits = (plan: StoragePlan) => needs(plan) <= availableBytes
+  const best = weightCount <= SMALL_MODEL_WEIGHTS ? (["none", ...PLANS] as const) : PLANS
+  const plan = wish === "auto" ? best.find(fits) : wish
+  if (plan && fits(plan)) return plan
+  const refused = plan ?? "int4"
+  const smaller = PLANS.filter((other) => needs(other) < needs(refused))
+  const fitting = smaller.find(fits)
+  const even = smaller.length > 0 ? `even int4 needs ${gigabytes(needs("int4"))}; ` : ""
+  const advice = fitting
+    ? `${fitting} needs ${gigabytes(needs(fitting))}`
+    : `${even}close other programs, or take a smaller model`
   throw new ConfigError(
-    `memory: expected ${gigabytes(need)} for --quantize ${plan}, got ${gigabytes(free)} free (${advice ?? "close other programs, or take a smaller model"})`,
+    `memory: expected ${gigabytes(needs(refused))} for --quantize ${refused}, ` +
+      `got ${gigabytes(availableBytes)} free (${advice})`,
   )
 }
