@@ -23,8 +23,9 @@ export function openBundle(directory: string): Bundle {
   const sizeBytes = fstatSync(file).size
   if (sizeBytes !== manifest.sizeBytes) {
     closeSync(file)
-    const advice = "the bundle is incomplete; delete it and convert again"
-    throw new CheckpointError(`${path}: expected ${manifest.sizeBytes} bytes, got ${sizeBytes} (${advice})`)
+    const advice = manifest.sourceless ? "fetch or make the model again" : "delete it and convert again"
+    const problem = `expected ${manifest.sizeBytes} bytes, got ${sizeBytes}`
+    throw new CheckpointError(`${path}: ${problem} (the bundle is incomplete; ${advice})`)
   }
   let open = true
   const read = (offset: number, bytes: Uint8Array): void => {

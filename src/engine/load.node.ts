@@ -9,7 +9,7 @@ import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
 import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
 import { textChat } from "../session/index.ts"
-import { loadChatTemplate, readTokenizer } from "../tokenizer/index.ts"
+import { loadChatTemplate, readTokenizer, terminatorIds } from "../tokenizer/index.ts"
 import { CheckpointError, ConfigError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
 import { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
@@ -72,6 +72,14 @@ export async function loadModel(
   const where = join(directory, "config.json")
   const config = parseQwen2Config(json, where)
   const components = componentSpecs(json, where)
+  // Quantizing may take minutes: what can be refused is refused before.
+  const { tokenizer, tokenizerConfig } = await readTokenizer({ readText: (path) => readText(source, path) })
+  tokenizer.reservedIds(config.vocabSize)
+  terminatorIds(tokenizer)
+  const template = loadChatTemplate(tokenizerConfig)
+  // What is opened here is freed when a later part fails; a loaded model takes it over.
+  await using opened = new AsyncDisposableStack()
+  const executor = opened.use(createExecutor(options.device, options.threads))
   const plan = choosePlan(
     ownStorage(directory, options.quantize),
     countWeights(components),
@@ -86,11 +94,7 @@ export async function loadModel(
     onProgress: ({ doneBytes, totalBytes }) => onProgress("quantizing", doneBytes / totalBytes),
     signal,
   })
-  // What is opened here is freed when a later part fails; a loaded model takes it over.
-  await using opened = new AsyncDisposableStack()
   opened.defer(() => weights.close())
-  const { tokenizer, tokenizerConfig } = await readTokenizer({ readText: (path) => readText(source, path) })
-  const executor = opened.use(createExecutor(options.device, options.threads))
   onProgress("loading", 0)
   const [prefill, decode] = await fastestKinds(plan, executor)
   const [embeddings] = components.flatMap(({ byRow }) => byRow)
@@ -104,7 +108,6 @@ export async function loadModel(
   })
   signal.throwIfAborted()
   onProgress("loading", 1)
-  const template = loadChatTemplate(tokenizerConfig)
   const resources = opened.move()
   return {
     info: {
