@@ -38,11 +38,12 @@ function someIds(count: number): number[] {
 async function load({ bundle, config, kinds, threads, layersPerStep }: LoadRequest) {
   const start = performance.now()
   const weights = openBundle(bundle)
+  const many = weights.weights(kinds[0])
   model = await LanguageModel.load({
     config: parseQwen2Config(config),
     executor: createOrtNodeExecutor({ device: "cpu", threads }),
-    prefill: weights.weights(kinds[0]),
-    decode: weights.weights(kinds[1]),
+    prefill: many,
+    decode: kinds[0] === kinds[1] ? many : weights.weights(kinds[1]),
     embeddingRows: (ids) => weights.readRows("llm.model.embed_tokens.weight", ids),
     layersPerStep,
   })

@@ -98,11 +98,12 @@ export async function loadModel(
   onProgress("loading", 0)
   const [prefill, decode] = await fastestKinds(plan, executor)
   const [embeddings] = components.flatMap(({ byRow }) => byRow)
+  const many = weights.weights(prefill)
   const model = await LanguageModel.load({
     config,
     executor,
-    prefill: weights.weights(prefill),
-    decode: weights.weights(decode),
+    prefill: many,
+    decode: decode === prefill ? many : weights.weights(decode),
     embeddingRows: (ids) => weights.readRows(embeddings!, ids),
     layersPerStep: LAYERS_PER_STEP,
   })

@@ -20,7 +20,7 @@ type Segment = { readonly program: Program; readonly last: boolean }
 export type LanguageModelParts = {
   readonly config: Qwen2Config
   readonly executor: Executor
-  /** Weights for passes over many positions; `decode` serves those over a few. They may be the same. */
+  /** Weights for passes over many positions; `decode` serves those over a few. The same store for both halves memory. */
   readonly prefill: WeightStore
   readonly decode: WeightStore
   /** Rows of the embedding table, [ids.length, D]. */
@@ -62,7 +62,7 @@ export class LanguageModel {
     const head = await executor.compile(qwen2HeadGraph(config), decode)
     const model = new LanguageModel(parts, norm, head)
     await model.segmentsFor("prefill", 1, [])
-    await model.segmentsFor("decode", 1, [])
+    if (decode !== parts.prefill) await model.segmentsFor("decode", 1, [])
     return model
   }
 
@@ -129,7 +129,9 @@ export class LanguageModel {
   ): Steps<HostTensor[]> {
     const [batch, steps] = embeds.shape as [number, number]
     const { headSize, ropeTheta } = this.config
-    const kind = batch * steps <= MAX_DECODE_ROWS ? "decode" : "prefill"
+    // One store for both kinds of pass means one set of programs: backends pack weights once per program.
+    const few = batch * steps <= MAX_DECODE_ROWS && this.parts.decode !== this.parts.prefill
+    const kind = few ? "decode" : "prefill"
     const segments = await this.segmentsFor(kind, batch, kept)
     const positions = positionIds(cache, batch, steps, valid)
     const tables = rotaryTables(positions, [batch, steps], headSize, ropeTheta)
