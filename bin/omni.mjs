@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * @file The `omni` command. Plain JavaScript that old Node.js versions can run: it hands over to the Node.js that
- * `npm ci` installed where the machine's own is too old, and says what to do where neither will do.
+ * `npm ci` installed where the machine's own is too old, sets what the process's allocator reads at its start, and says
+ * what to do where no Node.js will do.
  */
 import { spawn } from "node:child_process"
 import { constants } from "node:os"
@@ -10,15 +11,22 @@ import { pathToFileURL } from "node:url"
 import { bundledNode, isOldNode, nodeProblem, ROOT } from "../scripts/check-node.mjs"
 
 const entry = join(ROOT, "src", "cli", "omni.ts")
-const node = bundledNode()
+const node = isOldNode() ? bundledNode() : process.execPath
 
-if (!isOldNode()) {
+/** Weights of gigabytes in huge pages load with a third of the page faults; glibc reads this when a process starts. */
+const hugePages = process.platform === "linux" ? { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" } : {}
+const isTuned = process.platform !== "linux" || process.env.GLIBC_TUNABLES !== undefined
+
+if (!isOldNode() && isTuned) {
   await import(pathToFileURL(entry).href)
 } else if (node === undefined) {
   console.error(nodeProblem())
   process.exitCode = 1
 } else {
-  const child = spawn(node, [entry, ...process.argv.slice(2)], { stdio: "inherit" })
+  const child = spawn(node, [entry, ...process.argv.slice(2)], {
+    stdio: "inherit",
+    env: { ...hugePages, ...process.env },
+  })
   // The child decides when to stop, this process waits for it. A terminal sends Ctrl-C to both: the child takes two
   // interrupts at once for one.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
