@@ -172,7 +172,8 @@ export function erf(x: number): number {
   return Math.sign(x) * (1 - Math.exp(-t * t) / (Math.sqrt(Math.PI) * (t + fraction)))
 }
 
-function roundHalfEven(x: number): number {
+/** Half goes to the even neighbour. */
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x)
   const rest = x - floor
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1

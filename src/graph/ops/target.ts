@@ -8,6 +8,7 @@ import type { OpDef, Value } from "../node.ts"
 import type { OnnxEmitter, OnnxRef } from "../onnx-emit.ts"
 import { rotary } from "./attention.ts"
 import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
+import { roundHalfEven } from "./elementwise.ts"
 import { emitProduct, matmul } from "./linear.ts"
 
 const MICROSOFT = "com.microsoft"
@@ -94,7 +95,7 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
       for (let i = 0; i < width; i++) max = Math.max(max, Math.abs(source[r * width + i]!))
       steps[r] = max / 127
       for (let i = 0; i < width; i++)
-        quantized[r * width + i] = 128 + (max ? roundEven((source[r * width + i]! / max) * 127) : 0)
+        quantized[r * width + i] = 128 + (max ? roundHalfEven((source[r * width + i]! / max) * 127) : 0)
     }
     return [
       { dtype: "u8", shape: codes!.shape, data: quantized },
@@ -126,13 +127,6 @@ function emitRotation(emit: OnnxEmitter, x: Value, block: number): OnnxRef {
   const matrix = emit.constant(`/constant/hadamard/${block}`, f32([block, block], identity))
   const rows = emit.reshape(x, [dimProduct([...x.shape.slice(0, -1), width / block]), block])
   return emit.reshape(emit.temp("MatMul", [rows, matrix]), x.shape)
-}
-
-function roundEven(x: number): number {
-  const floor = Math.floor(x)
-  const rest = x - floor
-  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1
-  return floor % 2 === 0 ? floor : floor + 1
 }
 
 const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
