@@ -1,4 +1,5 @@
 export { EngineClient, type EnginePort } from "./client.ts"
+export type { CallParts, Engine, EngineCall, EngineStats } from "./engine.ts"
 export { EngineHost, type EngineHostParts, type EngineModel } from "./host.ts"
 export {
   type Command,

@@ -1,0 +1,203 @@
+/**
+ * @file What crosses a session's border: requests, inputs and events as plain data that structured clone takes. Sound goes
+ * in as mono float samples and comes out as mono float samples at 24 kHz; images are decoded RGB pixels.
+ */
+import type { RgbImage } from "../image/index.ts"
+import type { SamplingOptions } from "../inference/index.ts"
+import type { PromptLanguage, SystemPromptMode } from "../tokenizer/index.ts"
+
+/** `reference`: what the official code does, step for step; `live`: our improvements (see `behaviour.ts`). */
+export type Behaviour = "reference" | "live"
+
+/** Mono sound. */
+export type Sound = {
+  readonly pcm: Float32Array // [N], in [-1, 1]
+  readonly sampleRateHz: number
+}
+
+/** One item of a message. Text from outside never acts as special strings. */
+export type ContentPart =
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "image"; readonly image: RgbImage }
+  | { readonly type: "audio"; readonly audio: Sound }
+
+/** A function call of the model, as the checkpoint's chat template writes it. */
+export type ToolCall = { readonly name: string; readonly arguments: string }
+
+export type ChatMessage = {
+  readonly role: "system" | "user" | "assistant" | "tool"
+  readonly content: string | readonly ContentPart[]
+  /** Calls that an assistant message made. */
+  readonly toolCalls?: readonly ToolCall[]
+}
+
+/** A function that the model may call; `parameters` is a JSON Schema. */
+export type Tool = { readonly name: string; readonly description?: string; readonly parameters?: object }
+
+/** What an answer must look like. `tools` lets the model choose between text and calls unless a call is required. */
+export type AnswerFormat =
+  | { readonly type: "text" }
+  | { readonly type: "json-object" }
+  | { readonly type: "json-schema"; readonly schema: object }
+  /** A call of one of the request's tools, or of the named one. */
+  | { readonly type: "tool-call"; readonly name?: string }
+
+/** How answers are written. */
+export type AnswerOptions = Partial<SamplingOptions> & {
+  readonly maxNewTokens?: number
+  /** Equal seeds give equal answers; 0 when absent. */
+  readonly seed?: number
+}
+
+/** A whole question with whole inputs. */
+export type ChatOptions = AnswerOptions & {
+  readonly messages: readonly ChatMessage[]
+  /** Speak the answer as well. */
+  readonly speak?: boolean
+  readonly behaviour?: Behaviour
+  readonly tools?: readonly Tool[]
+  readonly format?: AnswerFormat
+  /** Texts that end the answer; they are not part of it. */
+  readonly stop?: readonly string[]
+  /** Report log-probabilities, with so many most likely tokens each. */
+  readonly logprobs?: number
+  /** Items are joined with nothing: for one-second units. */
+  readonly omniInput?: boolean
+  /** Most slices of an image, 1 to 9; the checkpoint's setting when absent. */
+  readonly maxSlices?: number
+}
+
+/** One sampled token with what else was likely. Bytes, since a token may be part of a character. */
+export type TokenLogprob = {
+  readonly token: string
+  readonly bytes: readonly number[]
+  readonly logprob: number
+  readonly top: readonly { readonly token: string; readonly bytes: readonly number[]; readonly logprob: number }[]
+}
+
+/** `tool-calls` when the answer consists of calls; `interrupted` when it was cut off from outside. */
+export type FinishReason = "stop" | "length" | "tool-calls" | "interrupted"
+
+/** Times in milliseconds since the answer was asked for; undefined for what did not happen. */
+export type AnswerTimings = {
+  /** Prompt read: encoders and prefill. */
+  readonly prefillMs: number
+  readonly firstTextMs?: number
+  readonly firstAudioMs?: number
+  readonly totalMs: number
+  /** Work by stage: language model, speech decoder, codec and vocoder. */
+  readonly decodeMs: number
+  readonly speechMs: number
+}
+
+export type AnswerEvent =
+  | { readonly type: "text-delta"; readonly text: string; readonly logprobs?: readonly TokenLogprob[] }
+  /** Sound at 24 kHz, and the text written since the sound before. */
+  | { readonly type: "audio-delta"; readonly pcm: Float32Array; readonly text: string }
+  | { readonly type: "tool-call"; readonly call: ToolCall }
+  | {
+      readonly type: "turn-end"
+      readonly finishReason: FinishReason
+      /** All text deltas joined. */
+      readonly text: string
+      /** Milliseconds of sound that were delivered. */
+      readonly audioMs: number
+      readonly promptTokens: number
+      readonly completionTokens: number
+      readonly timings: AnswerTimings
+    }
+
+/** When the engine itself finds turns in the sound; without it, `respond` ends the user's turn (push-to-talk). */
+export type TurnOptions = {
+  /** Speech probability that starts a turn, 0 to 1. */
+  readonly threshold?: number
+  /** Silence that ends it. */
+  readonly silenceMs?: number
+  /** Sound before the start that belongs to the turn. */
+  readonly preRollMs?: number
+  /** Shorter bursts are no speech. */
+  readonly minSpeechMs?: number
+  /** Report `idle` after so long without speech. */
+  readonly idleMs?: number
+}
+
+export type CallOptions = AnswerOptions & {
+  /** The official system prompt to start from; `omni` expects frames. */
+  readonly mode?: Exclude<SystemPromptMode, "voice_cloning">
+  readonly language?: PromptLanguage
+  /**
+   * Replaces the system prompt's sentence about behaviour. A voice described in words belongs in here.
+   */
+  readonly instructions?: string
+  /** A recording of the voice to speak with, 1 to 30 s; the model's own voice when absent. */
+  readonly voice?: Sound
+  readonly behaviour?: Behaviour
+  /** Rate of pushed sound; 16,000 when absent. */
+  readonly sampleRateHz?: number
+  readonly turns?: TurnOptions
+  /**
+   * What the model hears with `turns`: everything (`always`, the default for omni), or only turns with their pre-roll
+   * (`speech`, the default for the other modes), which saves context.
+   */
+  readonly perceive?: "always" | "speech"
+  /** Slices of a question's last frame; 1 leaves it at medium resolution. */
+  readonly lastFrameSlices?: number
+  /** Positions after which the oldest units and turns are forgotten; 8,192, or less where the model has less. */
+  readonly contextPositions?: number
+  readonly tools?: readonly Tool[]
+}
+
+/** What is pushed into a call: sound of any length, the camera's latest frame, typed text. */
+export type CallInput = {
+  readonly pcm?: Float32Array // [N] at the call's rate
+  readonly frame?: RgbImage
+  readonly text?: string
+}
+
+export type RespondOptions = AnswerOptions & {
+  /** Text alone when false. */
+  readonly speak?: boolean
+  readonly stop?: readonly string[]
+  readonly format?: AnswerFormat
+  /** Instructions for this answer alone. */
+  readonly instructions?: string
+}
+
+/** What a call reports beside its answers. Times are milliseconds of pushed sound since the call began. */
+export type CallEvent =
+  | { readonly type: "speech-start"; readonly atMs: number; readonly startMs: number }
+  | { readonly type: "speech-end"; readonly atMs: number; readonly endMs: number }
+  | { readonly type: "idle"; readonly atMs: number }
+  /** The context was full: the oldest units or turns were forgotten. */
+  | {
+      readonly type: "context-compacted"
+      readonly droppedPositions: number
+      readonly droppedUnits: number
+      readonly droppedTurns: number
+      readonly positions: number
+    }
+  /** Sound came faster than it was taken for too long, so the oldest of it was dropped. */
+  | { readonly type: "input-dropped"; readonly droppedMs: number }
+  /** Units were read: how much, and how long it took. */
+  | {
+      readonly type: "perceived"
+      readonly units: number
+      readonly audioMs: number
+      readonly workMs: number
+      readonly positions: number
+    }
+
+/** What stays of an interrupted answer. */
+export type Interruption = {
+  /** Text that counts as said. */
+  readonly text: string
+  readonly heardMs: number
+}
+
+/** A call as data: everything needed to go on in another process. */
+export type CallSnapshot = {
+  readonly version: 1
+  /** Of the model that it belongs to. */
+  readonly model: string
+  readonly bytes: Uint8Array
+}
