@@ -85,6 +85,7 @@ export {
   INITIAL_STREAM_PROMPT,
   messagePiece,
   type StreamPromptState,
+  turnOpening,
 } from "./stream-prompt.ts"
 export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"
 export { DEFAULT_MAX_PATCHES, type VisionBatch, visionBatch } from "./vision-batch.ts"

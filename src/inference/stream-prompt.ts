@@ -28,6 +28,11 @@ const TURN_OPENING = {
   "cut-off": `${TTS_EOS}${IM_END}\n<|im_start|>user\n`,
 }
 
+/** The text that opens a message's turn, nothing where the turn is open already. */
+export function turnOpening({ started, turnDue, answer }: StreamPromptState, role: Message["role"]): string {
+  return started && turnDue && role === "user" ? TURN_OPENING[answer] : ""
+}
+
 /**
  * The piece for one message, and the next state. Items are joined with nothing unless `omniInput` is false, images are not
  * sliced unless `maxSliceNums` says so, and never numbered.
@@ -43,7 +48,7 @@ export function messagePiece(
   options: Pick<ContentOptions, "omniInput" | "maxSliceNums"> = {},
 ): [piece: Prompt, next: StreamPromptState] {
   const { role, content } = message
-  const opens = state.started && state.turnDue && role === "user"
+  const opening = turnOpening(state, role)
   const piece = buildPrompt(
     parts,
     [content],
@@ -51,7 +56,7 @@ export function messagePiece(
     (writer) => {
       const text = writer.write(content ?? "", 0)
       if (!state.started) return turnText(role, text)
-      return opens ? TURN_OPENING[state.answer] + text : text
+      return opening + text
     },
   )
   if (!state.started) return [piece, { started: true, turnDue: true, answer: "none" }]

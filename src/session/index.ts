@@ -1,3 +1,7 @@
+export { type AnswerRecord, type AnswerRequest, DEFAULT_CALL_TOKENS, emptyAnswer, writeAnswer } from "./answer.ts"
+export { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
+export { Conversation, type ConversationState, type OpenedAnswer, type ReadPiece } from "./conversation.ts"
+export { type ConversationModel, type OmniModel, type VoiceParts, voiceOf } from "./model.ts"
 export {
   checkTextChat,
   type TextChatEvent,

@@ -8,6 +8,7 @@ import { languageModelCases } from "./language-model.ts"
 import { promptCases } from "./prompts.ts"
 import { CaseReport } from "./report.ts"
 import { speechCases } from "./speech.ts"
+import { streamingCases } from "./streaming.ts"
 import { tokenizerCases } from "./tokenizer.ts"
 import { visionCases } from "./vision.ts"
 
@@ -25,6 +26,7 @@ const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...visionCases,
   ...promptCases,
   ...chatCases,
+  ...streamingCases,
 }
 
 export type CaseResult = {

@@ -43,7 +43,8 @@ export async function loadSpeech(set: GoldenSet, executor: Executor): Promise<Sp
   return await loadSpeechParts(config, set.checkpoint, await openPt(set.checkpointFolder, VOCOS_FILE), executor)
 }
 
-async function loadText(set: GoldenSet) {
+/** What speech knows of text. */
+export async function loadText(set: GoldenSet) {
   const config = await readJsonObject(set.checkpointFolder, "config.json")
   const tokenizer = await readTtsTokenizer({ readText: (path) => readText(set.checkpointFolder, path) })
   return { tokenizer, layout: ttsPromptLayout(tokenizer, config.tts_config as { [key: string]: number }) }

@@ -1,0 +1,279 @@
+/**
+ * @file A live conversation at its core: messages are read into one cache piece by piece, answers are written behind them,
+ * and what lies where is kept in a ledger, so that answers can be cut and old turns forgotten. Every operation either
+ * succeeds or leaves all as it was. Source: streaming_prefill and streaming_generate (modeling_minicpmo.py).
+ */
+import {
+  type AudioStream,
+  answerCompleted,
+  answerPiece,
+  type ContentOptions,
+  type EmbedParts,
+  embedPiece,
+  INITIAL_STREAM_PROMPT,
+  type Message,
+  messagePiece,
+  type Prompt,
+  type StreamPromptState,
+  speakerState,
+  turnOpening,
+} from "../inference/index.ts"
+import type { KvCache } from "../runtime/index.ts"
+import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
+import { InputError, type Steps } from "../util/index.ts"
+import { type AnswerRecord, emptyAnswer } from "./answer.ts"
+import { heardTokens } from "./heard.ts"
+import { Ledger } from "./ledger.ts"
+import type { OmniModel } from "./model.ts"
+
+/** What a piece was read as: for comparing and for the answer that follows. */
+export type ReadPiece = {
+  readonly piece: Prompt
+  readonly embeds: HostTensor<"f32"> // [1, T, D]
+  readonly hidden: HostTensor // [1, T, D], before the final norm
+}
+
+/** The opening of an answer, read. */
+export type OpenedAnswer = ReadPiece & {
+  readonly speaker: HostTensor<"f32"> // [1, D]
+  readonly record: AnswerRecord
+}
+
+/** Everything of a conversation that is not the model. */
+export type ConversationState = {
+  readonly prompt: StreamPromptState
+  readonly cache: KvCache
+  readonly audio: AudioStream | undefined
+  readonly ledger: Ledger
+  /** The latest answer, where it can still be cut. */
+  readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | undefined
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
+export class Conversation {
+  private readonly model: OmniModel
+  private readonly state: Mutable<ConversationState>
+
+  constructor(model: OmniModel, state?: ConversationState) {
+    this.model = model
+    this.state = state
+      ? { ...state }
+      : {
+          prompt: INITIAL_STREAM_PROMPT,
+          cache: model.language.createCache(),
+          audio: undefined,
+          ledger: new Ledger(),
+          answer: undefined,
+        }
+  }
+
+  get cache(): KvCache {
+    return this.state.cache
+  }
+
+  get ledger(): Ledger {
+    return this.state.ledger
+  }
+
+  /** Frames of sound that the encoder remembers. */
+  get audioFrames(): number {
+    return this.state.audio?.cache.length ?? 0
+  }
+
+  get started(): boolean {
+    return this.state.prompt.started
+  }
+
+  /** What there is to save. */
+  get saved(): ConversationState {
+    return { ...this.state }
+  }
+
+  /** Positions that the conversation takes. */
+  get length(): number {
+    return this.state.cache.length
+  }
+
+  /**
+   * Reads messages, one piece each, in one pass over the language model. The first message of all is a closed turn of its
+   * own; later ones of the user open a turn where one is due.
+   * @param encode takes the place of the audio encoder, for a voice that was encoded before
+   * @throws InputError for wrong contents, or when the context is full
+   */
+  async *read(
+    messages: readonly Pick<Message, "role" | "content">[],
+    options: Pick<ContentOptions, "omniInput" | "maxSliceNums"> & { readonly perception?: EmbedParts } = {},
+  ): Steps<ReadPiece[]> {
+    const { state, model } = this
+    const heard = state.audio?.cache.length
+    let prompt = state.prompt
+    let audio = state.audio
+    const ledger = state.ledger.copy()
+    const pieces: { piece: Prompt; embeds: HostTensor<"f32"> }[] = []
+    const before = state.cache.length
+    let done = false
+    try {
+      let at = before
+      for (const message of messages) {
+        const opening = turnOpening(prompt, message.role)
+        const [piece, next] = messagePiece(model.prompts, prompt, message, options)
+        // Sound is remembered within one turn of the user.
+        if (message.role !== "user") audio = undefined
+        const [embeds, stream] = yield* embedPiece(options.perception ?? model.perception, piece, audio)
+        audio = prompt.started ? stream : undefined
+        pieces.push({ piece, embeds })
+        const openingLength = commonLength(piece.ids, model.prompts.tokenizer.encode(opening))
+        if (!prompt.started) ledger.addSystem(piece.ids.length)
+        else
+          ledger.addUnit({ start: at, openingLength: opening === "" ? 0 : openingLength, end: at + piece.ids.length })
+        at += piece.ids.length
+        prompt = next
+      }
+      const [hidden] = yield* model.language.forward(state.cache, joinRows(pieces.map(({ embeds }) => embeds)))
+      done = true
+      state.prompt = prompt
+      state.audio = audio
+      state.ledger = ledger
+      return splitRows(pieces, hidden!)
+    } finally {
+      if (!done) this.restore(before, heard)
+    }
+  }
+
+  /** Opens an answer: the sound before it is forgotten by the encoder, and the latest answer can no longer be cut. */
+  async *open(): Steps<OpenedAnswer> {
+    const { state, model } = this
+    if (!state.prompt.started) throw new InputError("respond: expected something to answer, got an empty conversation")
+    const before = state.cache.length
+    let done = false
+    try {
+      const [piece, next] = answerPiece(model.prompts, state.prompt)
+      const embeds = model.language.embed(piece.ids)
+      const [hidden] = yield* model.language.forward(state.cache, embeds)
+      const speaker = await speakerState(model.language, hidden!, piece)
+      const record = emptyAnswer()
+      done = true
+      state.prompt = next
+      state.audio = undefined
+      state.ledger = state.ledger.copy()
+      state.ledger.openAnswer(before, state.cache.length)
+      state.answer = { record, textStart: state.cache.length, end: state.cache.length }
+      return { piece, embeds, hidden: hidden!, speaker, record }
+    } finally {
+      if (!done) this.restore(before, state.audio?.cache.length)
+    }
+  }
+
+  /** Says that nothing more is written to the open answer. */
+  close(): void {
+    const { answer } = this.state
+    if (!answer) return
+    const { record, textStart } = answer
+    const end = Math.min(this.state.cache.length, textStart + record.ids.length)
+    this.state.cache.truncate(end)
+    this.state.answer = { record, textStart, end }
+    this.state.ledger.closeAnswer(end)
+    if (record.finishReason === "stop" || record.finishReason === "tool-calls") {
+      this.state.prompt = answerCompleted(this.state.prompt)
+    }
+  }
+
+  /**
+   * Cuts the latest answer to what was heard. Text and sound are not aligned one to one: within the delivery being heard,
+   * text is kept in proportion.
+   * @param heardMs milliseconds of its sound that were played; all that was delivered when absent
+   * @returns the text that stays
+   */
+  cut(heardMs?: number): string {
+    const { answer, cache, ledger } = this.state
+    if (!answer) return ""
+    const { record, textStart, end } = answer
+    const kept = heardTokens(record, heardMs)
+    const { tokenizer } = this.model.prompts
+    if (kept >= record.ids.length && record.finishReason === "stop") return record.text
+    const keptEnd = Math.min(end, textStart + kept)
+    if (keptEnd < end) {
+      if (end === cache.length) cache.truncate(keptEnd)
+      else this.model.language.forget(cache, keptEnd, end)
+      ledger.cut(keptEnd, end)
+    }
+    const last = ledger.latestIsAnswer()
+    if (last) this.state.prompt = { ...this.state.prompt, answer: "cut-off", turnDue: true }
+    const ids = record.ids.slice(0, kept)
+    const decoder = tokenizer.createDecoder()
+    const text = ids.map((id) => (tokenizer.isSpecial(id) ? "" : decoder.push(id))).join("")
+    record.ids.length = kept
+    record.text = text
+    record.shownTokens = Math.min(record.shownTokens, kept)
+    record.finishReason = "interrupted"
+    this.state.answer = { record, textStart, end: keptEnd }
+    return text
+  }
+
+  /**
+   * Forgets the oldest turns, or the oldest units of the only turn, until `positions` more fit below `limit`; the first
+   * message stays. Later keys are moved to their new places.
+   * @returns what was dropped, undefined when nothing had to be
+   * @throws InputError when even then there is no room
+   */
+  makeRoom(positions: number, limit: number, target: number) {
+    const { cache, ledger } = this.state
+    if (cache.length + positions <= limit) return undefined
+    const plan = ledger.plan(cache.length + positions - Math.min(limit, Math.max(target, positions)))
+    if (plan.droppedPositions === 0 || cache.length - plan.droppedPositions + positions > limit) {
+      throw new InputError(
+        `context: expected at most ${limit - (cache.length - plan.droppedPositions)} new positions, got ${positions} (shorten the message or raise contextPositions)`,
+      )
+    }
+    for (const [from, to] of plan.cuts) this.model.language.forget(cache, from, to)
+    const copy = ledger.copy()
+    copy.apply(plan)
+    this.state.ledger = copy
+    const { answer } = this.state
+    if (answer) {
+      const shift = plan.droppedBefore(answer.textStart)
+      this.state.answer = copy.hasAnswerAt(answer.textStart - shift)
+        ? { ...answer, textStart: answer.textStart - shift, end: answer.end - shift }
+        : undefined
+    }
+    return { ...plan, positions: cache.length }
+  }
+
+  /** Undoes an operation that did not come to its end. */
+  private restore(length: number, heard: number | undefined): void {
+    this.state.cache.truncate(length)
+    if (heard !== undefined) this.state.audio?.cache.truncate(heard)
+  }
+}
+
+function commonLength(a: readonly number[], b: readonly number[]): number {
+  let length = 0
+  while (length < b.length && a[length] === b[length]) length++
+  return length
+}
+
+/** [1, T1, D], [1, T2, D], … → [1, T1 + T2 + …, D]. */
+function joinRows(parts: readonly HostTensor<"f32">[]): HostTensor<"f32"> {
+  if (parts.length === 1) return parts[0]!
+  const width = parts[0]!.shape[2]!
+  const steps = parts.reduce((sum, { shape }) => sum + shape[1]!, 0)
+  const data = new Float32Array(steps * width)
+  let at = 0
+  for (const part of parts) {
+    data.set(f32Data(part), at)
+    at += part.data.length
+  }
+  return f32([1, steps, width], data)
+}
+
+function splitRows(pieces: readonly { piece: Prompt; embeds: HostTensor<"f32"> }[], hidden: HostTensor): ReadPiece[] {
+  const data = f32Data(hidden)
+  let at = 0
+  return pieces.map(({ piece, embeds }) => {
+    const size = embeds.data.length
+    const rows = f32(embeds.shape, data.subarray(at, at + size))
+    at += size
+    return { piece, embeds, hidden: rows }
+  })
+}

@@ -1,0 +1,150 @@
+/**
+ * @file Which positions of a conversation's cache hold what: the first message, then turns of units and answers. Plain data
+ * and arithmetic: it decides what may be forgotten.
+ *
+ *   | system | opening unit unit … | answer | opening unit … | answer | …
+ *            |<------- turn ---------------->|
+ * A turn's opening closes the answer before it and ends with the user's header. Forgetting a turn therefore keeps its
+ * opening and cuts everything after it up to the end of the next turn's opening: what is left still reads well.
+ */
+
+/** Positions [start, end); the first `openingLength` of them are the turn's opening. */
+export type Unit = { readonly start: number; readonly openingLength: number; readonly end: number }
+
+type Turn = {
+  readonly start: number
+  /** End of the opening. */
+  readonly contentStart: number
+  readonly unitEnds: readonly number[]
+  /** From the words that open the answer; its text begins at `textStart`. */
+  readonly answer: { readonly start: number; readonly textStart: number; readonly end: number } | undefined
+}
+
+export type LedgerData = { readonly system: number; readonly turns: readonly Turn[] }
+
+export type DropPlan = {
+  /** Ranges to cut, last one first, in positions of before. */
+  readonly cuts: readonly (readonly [from: number, to: number])[]
+  readonly droppedPositions: number
+  readonly droppedUnits: number
+  readonly droppedTurns: number
+  /** Positions cut before a position of before. */
+  readonly droppedBefore: (position: number) => number
+}
+
+export class Ledger {
+  private system: number
+  private turns: Turn[]
+
+  constructor(data: LedgerData = { system: 0, turns: [] }) {
+    this.system = data.system
+    this.turns = [...data.turns]
+  }
+
+  copy(): Ledger {
+    return new Ledger(this.data)
+  }
+
+  get data(): LedgerData {
+    return { system: this.system, turns: [...this.turns] }
+  }
+
+  addSystem(length: number): void {
+    this.system = length
+  }
+
+  addUnit({ start, openingLength, end }: Unit): void {
+    const last = this.turns.at(-1)
+    if (last && openingLength === 0 && !last.answer) {
+      this.turns[this.turns.length - 1] = { ...last, unitEnds: [...last.unitEnds, end] }
+      return
+    }
+    this.turns.push({ start, contentStart: start + openingLength, unitEnds: [end], answer: undefined })
+  }
+
+  openAnswer(start: number, textStart: number): void {
+    const last = this.turns.at(-1)
+    const answer = { start, textStart, end: textStart }
+    if (last && !last.answer) this.turns[this.turns.length - 1] = { ...last, answer }
+    else this.turns.push({ start, contentStart: start, unitEnds: [], answer })
+  }
+
+  closeAnswer(end: number): void {
+    const last = this.turns.at(-1)!
+    this.turns[this.turns.length - 1] = { ...last, answer: { ...last.answer!, end } }
+  }
+
+  /** Whether nothing follows the latest answer. */
+  latestIsAnswer(): boolean {
+    return this.turns.at(-1)?.answer !== undefined
+  }
+
+  hasAnswerAt(textStart: number): boolean {
+    return this.turns.some(({ answer }) => answer?.textStart === textStart)
+  }
+
+  /** Positions [from, to) at the end of an answer were cut. */
+  cut(from: number, to: number): void {
+    this.turns = this.turns.map((turn) =>
+      shifted(turn, (position) => (position >= to ? position - (to - from) : Math.min(position, from))),
+    )
+  }
+
+  /** What to forget to free so many positions, oldest first. May free less when there is not more. */
+  plan(needed: number): DropPlan {
+    let droppedTurns = 0
+    let droppedUnits = 0
+    let from = 0
+    let to = 0
+    const first = this.turns[0]
+    if (first) {
+      from = to = first.contentStart
+      while (to - from < needed && droppedTurns + 1 < this.turns.length) {
+        droppedUnits += this.turns[droppedTurns]!.unitEnds.length
+        to = this.turns[++droppedTurns]!.contentStart
+      }
+      // The only turn left loses its oldest units, but not its answer or the latest unit.
+      const rest = this.turns[droppedTurns]!
+      for (const end of rest.unitEnds.slice(0, -1)) {
+        if (to - from >= needed) break
+        to = end
+        droppedUnits++
+      }
+    }
+    const droppedPositions = to - from
+    return {
+      cuts: droppedPositions > 0 ? [[from, to]] : [],
+      droppedPositions,
+      droppedUnits,
+      droppedTurns,
+      droppedBefore: (position) => Math.min(Math.max(0, position - from), droppedPositions),
+    }
+  }
+
+  apply({ cuts: [cut], droppedTurns }: DropPlan): void {
+    if (!cut) return
+    const [from, to] = cut
+    const [first] = this.turns
+    const kept = this.turns.slice(droppedTurns)
+    const move = (position: number) => (position <= to ? Math.min(position, from) : position - (to - from))
+    this.turns = kept.map((turn, i) =>
+      i === 0
+        ? {
+            ...shifted({ ...turn, unitEnds: turn.unitEnds.filter((end) => end > to) }, move),
+            start: first!.start,
+            contentStart: from,
+          }
+        : shifted(turn, move),
+    )
+  }
+}
+
+function shifted(turn: Turn, move: (position: number) => number): Turn {
+  const { start, contentStart, unitEnds, answer } = turn
+  return {
+    start: move(start),
+    contentStart: move(contentStart),
+    unitEnds: unitEnds.map(move),
+    answer: answer && { start: move(answer.start), textStart: move(answer.textStart), end: move(answer.end) },
+  }
+}
