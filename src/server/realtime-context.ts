@@ -1,0 +1,60 @@
+/** @file Items of a Realtime conversation as the engine's messages. */
+import type { RgbImage } from "../image/index.ts"
+import { RealtimeInputError, type RealtimeItem, type RealtimeSessionObject } from "../protocol/index.ts"
+import type { ChatMessage, ContentPart } from "../session/index.ts"
+import { bytesFromBase64, rateOf, samplesFromBase64 } from "./realtime-audio.ts"
+
+const MAX_IMAGE_BYTES = 20 * 1024 * 1024
+
+/** The words of an item: written, said, or a tool's result. */
+export function textOf(item: RealtimeItem): string {
+  if (item.type === "function_call_output") return item.output
+  if (item.type === "function_call") return ""
+  const words: string[] = []
+  for (const part of item.content) {
+    if ("text" in part) words.push(part.text)
+    else if ("transcript" in part && part.transcript) words.push(part.transcript)
+  }
+  return words.join("\n")
+}
+
+/** The file in a data URL; other URLs are never fetched. @throws RealtimeInputError */
+export function pictureOf(url: string): Uint8Array {
+  const match = /^data:image\/(?:png|jpe?g|webp);base64,/.exec(url)
+  if (!match) {
+    const expected = "image_url: expected a data URL of a PNG, JPEG or WebP, got another"
+    throw new RealtimeInputError("invalid_value", `realtime: ${expected}`, "item.content", null)
+  }
+  return bytesFromBase64(url.slice(match[0].length), "image_url", MAX_IMAGE_BYTES)
+}
+
+/** Whole messages for a question beside the call. @throws RealtimeInputError, InputError for damaged pictures or sound */
+export async function messagesOf(
+  items: readonly RealtimeItem[],
+  session: RealtimeSessionObject,
+  decode: (bytes: Uint8Array) => Promise<RgbImage>,
+): Promise<ChatMessage[]> {
+  const messages: ChatMessage[] = []
+  if (session.instructions !== "") messages.push({ role: "system", content: session.instructions })
+  const { format } = session.audio.input
+  for (const item of items) {
+    if (item.type === "function_call") {
+      messages.push({ role: "assistant", content: "", toolCalls: [{ name: item.name, arguments: item.arguments }] })
+    } else if (item.type === "function_call_output") messages.push({ role: "tool", content: item.output })
+    else if (item.role !== "user") messages.push({ role: item.role, content: textOf(item) })
+    else {
+      const content: ContentPart[] = []
+      for (const part of item.content) {
+        if (part.type === "input_text") content.push({ type: "text", text: part.text })
+        else if (part.type === "input_image")
+          content.push({ type: "image", image: await decode(pictureOf(part.image_url)) })
+        else if (part.audio !== undefined) {
+          const audio = { pcm: samplesFromBase64(part.audio, format), sampleRateHz: rateOf(format) }
+          content.push({ type: "audio", audio })
+        } else if (part.transcript) content.push({ type: "text", text: part.transcript })
+      }
+      if (content.length > 0) messages.push({ role: "user", content })
+    }
+  }
+  return messages
+}
