@@ -236,3 +236,31 @@ test("the stock agents transport connects, configures and speaks", async () => {
   expect(failed).toEqual([])
   transport.close()
 })
+
+test("garbage and silent connections are bounded and leave others unharmed", async () => {
+  const { url, realtime } = await serve({ maxSessions: 20, pingMs: 100 })
+  const good = connect(url)
+  await good.seen("session.created")
+  let refused = 0
+  for (let batch = 0; batch < 20; batch++) {
+    const sockets = Array.from({ length: 50 }, () => connect(url).socket)
+    await Promise.all(
+      sockets.map(async (socket, index) => {
+        const opened = await Promise.race([
+          once(socket, "open").then(() => true),
+          once(socket, "unexpected-response").then(() => false),
+        ])
+        if (!opened) refused++
+        else if (index % 3 === 0) socket.send("{garbage")
+        else if (index % 3 === 1) socket.send(Buffer.from([0, 255]))
+      }),
+    )
+    expect(realtime.sessions).toBeLessThanOrEqual(20)
+    for (const socket of sockets) socket.terminate()
+    await expect.poll(() => realtime.sessions).toBe(1)
+  }
+  expect(refused).toBeGreaterThanOrEqual(20)
+  good.send(append(9000))
+  good.send(append(0))
+  expect((await good.seen("response.done")).response).toMatchObject({ status: "completed" })
+})
