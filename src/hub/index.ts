@@ -1,0 +1,6 @@
+export { fetchFile, type Origin, type PartFile } from "./fetch-file.ts"
+export { type Checksum, type HubFile, type Listing, listRepo } from "./listing.ts"
+export { checkFileNames, checkModelName, type ModelName, parseModelName } from "./names.ts"
+export type { PullProgress } from "./progress.ts"
+export type { HubAccess } from "./requests.ts"
+export { missingFiles, type Selection, selectFiles } from "./select.ts"
