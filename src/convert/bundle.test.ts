@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest"
 import { memorySink } from "../checkpoint/index.ts"
 import { type TensorSpec, weightSpec } from "../tensor/index.ts"
-import { type BundleOptions, bundleOptions, manifestOf, parseManifest, planBundle } from "./bundle.ts"
+import { BUNDLE_VERSION, type BundleOptions, bundleOptions, manifestOf, parseManifest, planBundle } from "./bundle.ts"
 import { writeBundle } from "./bundle-writer.ts"
 import { bundleWeights } from "./model-weights.ts"
 import { randomBundle } from "./random-bundle.ts"
@@ -10,7 +10,8 @@ import { randomBundle } from "./random-bundle.ts"
 const SPECS = new Map<string, TensorSpec>([
   ["embed", weightSpec([5, 96])],
   ["norm", weightSpec([96], { mean: 1 })],
-  ["up", weightSpec([40, 96], { quantizable: true })],
+  ["mlp.gate.weight", weightSpec([40, 96], { quantizable: true, input: "x" })],
+  ["mlp.up.weight", weightSpec([24, 96], { quantizable: true, input: "x" })],
   ["dead", weightSpec([0], { ignored: "nothing reads it" })],
   ["head", weightSpec([5, 96], { quantizable: true })],
 ])
@@ -35,26 +36,38 @@ describe("planBundle", () => {
     expect(parts.map(({ name, dtype, shape }) => `${name} ${dtype} [${shape.join(", ")}]`)).toEqual([
       "embed bf16 [5, 96]",
       "norm f32 [96]",
-      "up.int8 i8 [96, 40]",
-      "up.int8.scales f32 [40]",
-      "up.int4 u8 [40, 1, 64]",
-      "up.int4.scales f32 [40, 1]",
+      "mlp.gate.weight.balance f32 [96]",
+      "mlp.gate.weight.int8 i8 [96, 40]",
+      "mlp.gate.weight.int8.scales f32 [40]",
+      "mlp.gate.weight.int4 u8 [40, 1, 64]",
+      "mlp.gate.weight.int4.scales f32 [40, 1]",
+      "mlp.up.weight.int8 i8 [96, 24]",
+      "mlp.up.weight.int8.scales f32 [24]",
+      "mlp.up.weight.int4 u8 [24, 1, 64]",
+      "mlp.up.weight.int4.scales f32 [24, 1]",
+      "head.balance f32 [96]",
       "head.int4 u8 [5, 1, 64]",
       "head.int4.scales f32 [5, 1]",
     ])
     for (const { offset } of parts) expect(offset % 4096).toBe(0)
     expect(plan.sizeBytes).toBe(parts.at(-1)!.offset + 20)
+    // gate and up read one input, so they share its factors.
+    const mlp = { balance: "mlp.gate.weight.balance", rotation: 32 }
+    const both = [
+      { kind: "int8", ...mlp },
+      { kind: "int4", blockSize: 128, ...mlp },
+    ]
     expect(manifestOf(plan, "k", false).linear).toEqual({
-      up: [
-        { kind: "int8", rotation: 32 },
-        { kind: "int4", blockSize: 128 },
-      ],
-      head: [{ kind: "int4", blockSize: 128 }],
+      "mlp.gate.weight": both,
+      "mlp.up.weight": both,
+      head: [{ kind: "int4", blockSize: 128, balance: "head.balance", rotation: 32 }],
     })
   })
 
   test("int8 alone has no int4", () => {
-    expect(manifestOf(planOf(bundleOptions("int8")), "k", false).linear.head).toEqual([{ kind: "int8", rotation: 32 }])
+    expect(manifestOf(planOf(bundleOptions("int8")), "k", false).linear.head).toEqual([
+      { kind: "int8", balance: "head.balance", rotation: 32 },
+    ])
   })
 
   test("refuses unknown options", () => {
@@ -77,33 +90,41 @@ describe("parseManifest", () => {
       parseManifest(json, "b.json")
     }
     expect(() => parseManifest([], "b.json")).toThrow("b.json: the file: ")
-    expect(bad((json) => (json.version = 99))).toThrow("b.json: version: ")
-    expect(bad((json) => (json.version = 99))).toThrow("(delete the bundle and convert again)")
+    expect(bad((json) => (json.version = 99))).toThrow(
+      `b.json: version: expected ${BUNDLE_VERSION}, got 99 (delete the bundle and convert again)`,
+    )
+    expect(bad((json) => Object.assign(json, { version: 1, sourceless: true }))).toThrow(
+      `b.json: version: expected ${BUNDLE_VERSION}, got 1 (its weights exist nowhere else: convert the original`,
+    )
+    expect(bad((json) => (json.version = "1"))).toThrow(/b\.json: version: .*\(delete the bundle and convert again\)/)
     expect(bad((json) => (json.entries.norm.dtype = "i4"))).toThrow("b.json: entries.norm.dtype: ")
     expect(bad((json) => (json.entries.norm.offset += 2 ** 40))).toThrow(
       /^b\.json: norm: expected f32 \[96\] inside \d+ bytes, got 384 bytes at \d+$/,
     )
     expect(bad((json) => (json.entries.norm.sizeBytes -= 4))).toThrow("b.json: norm: expected f32 [96] inside")
     expect(bad((json) => (json.entries.norm.offset = 1))).toThrow("got 384 bytes at 1")
-    expect(bad((json) => (json.linear.up[0].blockSize = 17))).toThrow("b.json: linear.up.0.blockSize: ")
+    expect(bad((json) => (json.linear["mlp.up.weight"][0].blockSize = 17))).toThrow(
+      "b.json: linear.mlp.up.weight.0.blockSize: ",
+    )
   })
 })
 
 describe("bundleWeights", () => {
   test("gives each kind, or what there is instead", async () => {
     const both = await written(bundleOptions("int8+int4", 32))
-    expect(both.weights("int8").storage("up")).toEqual({ kind: "int8", rotation: 32 })
-    expect(both.weights("int4").storage("up")).toEqual({ kind: "int4", blockSize: 32 })
-    expect(both.weights("int8").storage("head")).toEqual({ kind: "int4", blockSize: 32 })
+    const mlp = { balance: "mlp.gate.weight.balance", rotation: 32 }
+    expect(both.weights("int8").storage("mlp.up.weight")).toEqual({ kind: "int8", ...mlp })
+    expect(both.weights("int4").storage("mlp.up.weight")).toEqual({ kind: "int4", blockSize: 32, ...mlp })
+    expect(both.weights("int8").storage("head")).toMatchObject({ kind: "int4", blockSize: 32 })
     expect(both.weights("int8").storage("norm")).toEqual({ kind: "f32" })
-    expect(both.weights("f32").storage("up").kind).toBe("int8")
+    expect(both.weights("f32").storage("mlp.up.weight").kind).toBe("int8")
   })
 
   test("reads and locates the same bytes; widens 16-bit floats", async () => {
     const { weights, bytes, manifest } = await written(bundleOptions("int4", 32))
     const store = weights("int4")
-    const codes = store.read("up.int4", "u8", [40, 3, 16])
-    const { offset, sizeBytes, location } = store.locate!("up.int4")!
+    const codes = store.read("mlp.gate.weight.int4", "u8", [40, 3, 16])
+    const { offset, sizeBytes, location } = store.locate!("mlp.gate.weight.int4")!
     expect(location).toBe("weights.bin")
     expect(codes.data).toEqual(bytes.slice(offset, offset + sizeBytes))
     expect(store.locate!("embed")).toBeUndefined()
@@ -124,7 +145,9 @@ describe("bundleWeights", () => {
     expect(() => store.read("norm", "f32", [95])).toThrow(
       "norm: expected f32 [95], got f32 [96] (is the bundle of this model?)",
     )
-    expect(() => store.read("up.int4", "i8", [40, 1, 64])).toThrow("up.int4: expected i8 [40, 1, 64], got u8")
+    expect(() => store.read("mlp.gate.weight.int4", "i8", [40, 1, 64])).toThrow(
+      "mlp.gate.weight.int4: expected i8 [40, 1, 64], got u8",
+    )
   })
 
   test("reads rows in any order, and refuses ids outside", async () => {

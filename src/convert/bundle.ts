@@ -3,14 +3,14 @@
  * `bundle.json` says what lies where in `weights.bin`. Nothing here touches files.
  */
 import { z } from "zod"
-import { storedNames } from "../graph/index.ts"
+import { type LinearStorage, storedNames } from "../graph/index.ts"
 import { DTYPES, type DType, dtypeBytes, hadamardBlock, sizeOf, type TensorSpec } from "../tensor/index.ts"
 import { CheckpointError, ConfigError } from "../util/index.ts"
 
 export const BUNDLE_FILE = "bundle.json"
 export const WEIGHTS_FILE = "weights.bin"
-/** A format of another version is made anew. */
-export const BUNDLE_VERSION = 1
+/** A format of another version is made anew. 2: inputs are balanced, and rotated for int4 too. */
+export const BUNDLE_VERSION = 2
 
 /** Entries start at multiples of this: the page size, so that they can be mapped. */
 const ALIGNMENT = 4096
@@ -26,10 +26,8 @@ export const DEFAULT_BLOCK_SIZE: BlockSize = 128
 
 export type BundleOptions = { readonly quantize: Quantization; readonly blockSize: BlockSize }
 
-/** One quantized form of a linear weight. `rotation` is the Hadamard block that its inputs are rotated by; 1 is none. */
-export type StoredLinear =
-  | { readonly kind: "int8"; readonly rotation: number }
-  | { readonly kind: "int4"; readonly blockSize: number }
+/** One quantized form of a linear weight; its input is multiplied by the array `balance`, then rotated. */
+export type StoredLinear = Exclude<LinearStorage, { readonly kind: "f32" }>
 
 /** One array of `weights.bin`. */
 export type BundleEntry = {
@@ -61,13 +59,15 @@ export type PlannedTensor = {
   readonly spec: TensorSpec
   /** Empty for a tensor that is not quantized; it has one array under its own name. */
   readonly forms: readonly StoredLinear[]
+  /** The linear weights that read the same input and so share its factors, itself among them. */
+  readonly siblings: readonly string[]
   readonly parts: readonly PlannedPart[]
 }
 
 /** Array `name` of the bundle; `role` says what it is to its tensor. */
 export type PlannedPart = BundleEntry & {
   readonly name: string
-  readonly role: "whole" | "int8" | "int8-scales" | "int4" | "int4-scales"
+  readonly role: "whole" | "balance" | "int8" | "int8-scales" | "int4" | "int4-scales"
 }
 
 export type BundlePlan = {
@@ -89,18 +89,22 @@ export type PlanInput = {
 /** Lays out a bundle: tensors in the order of their specs, ignored ones left out. */
 export function planBundle({ specs, byRow, oneRow }: PlanInput, options: BundleOptions): BundlePlan {
   const tensors: PlannedTensor[] = []
+  const quantized = [...specs].filter(([name, spec]) => spec.quantizable && !spec.ignored && !byRow.has(name))
+  const siblingsOf = groupByInput(quantized)
   let end = 0
   for (const [name, spec] of specs) {
     if (spec.ignored !== undefined) continue
-    const forms = spec.quantizable && !byRow.has(name) ? formsOf(spec, oneRow.has(name), options) : []
+    const siblings = siblingsOf.get(name) ?? []
+    const forms = siblings.length > 0 ? formsOf(spec, storedNames.balance(siblings[0]!), oneRow.has(name), options) : []
     const arrays = forms.length > 0 ? forms.flatMap((form) => arraysOf(name, spec, form)) : [wholeArray(name)]
+    if (siblings[0] === name) arrays.unshift(balanceArray(name, spec))
     const parts = arrays.map((array) => {
       const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT
       const sizeBytes = sizeOf(array.shape) * dtypeBytes(array.dtype)
       end = offset + sizeBytes
       return { ...array, offset, sizeBytes }
     })
-    tensors.push({ name, spec, forms, parts })
+    tensors.push({ name, spec, forms, siblings, parts })
   }
   return { options, tensors, sizeBytes: end }
 
@@ -111,9 +115,30 @@ export function planBundle({ specs, byRow, oneRow }: PlanInput, options: BundleO
 
 type PlannedArray = Pick<PlannedPart, "name" | "role" | "dtype" | "shape">
 
-function formsOf(spec: TensorSpec, oneRow: boolean, { quantize, blockSize }: BundleOptions): StoredLinear[] {
-  const int8 = { kind: "int8", rotation: hadamardBlock(sizeOf(spec.shape.slice(1))) } as const
-  const int4 = { kind: "int4", blockSize } as const
+/** For each linear weight, all those that read the same value; a weight that names no input stands alone. */
+function groupByInput(weights: readonly (readonly [string, TensorSpec])[]): Map<string, readonly string[]> {
+  const groups = new Map<string, string[]>()
+  const keyed = weights.map(([name, { input }]) => {
+    const module = name.split(".").slice(0, -2).join(".") // above the layer's own name and `weight`
+    return [name, input === undefined ? name : `${module}:${input}`] as const
+  })
+  for (const [name, key] of keyed) groups.set(key, [...(groups.get(key) ?? []), name])
+  return new Map(keyed.map(([name, key]) => [name, groups.get(key)!]))
+}
+
+function balanceArray(name: string, spec: TensorSpec): PlannedArray {
+  return { name: storedNames.balance(name), role: "balance", dtype: "f32", shape: [sizeOf(spec.shape.slice(1))] }
+}
+
+function formsOf(
+  spec: TensorSpec,
+  balance: string,
+  oneRow: boolean,
+  { quantize, blockSize }: BundleOptions,
+): StoredLinear[] {
+  const input = { balance, rotation: hadamardBlock(sizeOf(spec.shape.slice(1))) }
+  const int8 = { kind: "int8", ...input } as const
+  const int4 = { kind: "int4", blockSize, ...input } as const
   if (quantize === "int8") return [int8]
   return quantize === "int4" || oneRow ? [int4] : [int8, int4]
 }
@@ -154,6 +179,7 @@ export function manifestOf(plan: BundlePlan, key: string, sourceless: boolean): 
 }
 
 const count = z.int().nonnegative()
+const input = { balance: z.string().optional(), rotation: z.int().positive() }
 
 const manifestFields = z.object({
   format: z.literal("omni-bundle"),
@@ -170,8 +196,8 @@ const manifestFields = z.object({
     z.string(),
     z.array(
       z.discriminatedUnion("kind", [
-        z.object({ kind: z.literal("int8"), rotation: z.int().positive() }),
-        z.object({ kind: z.literal("int4"), blockSize: z.literal(BLOCK_SIZES) }),
+        z.object({ kind: z.literal("int8"), ...input }),
+        z.object({ kind: z.literal("int4"), blockSize: z.literal(BLOCK_SIZES), ...input }),
       ]),
     ),
   ),
@@ -183,6 +209,7 @@ const manifestFields = z.object({
  * @throws CheckpointError for another version, a missing field, or an entry outside of the weights file
  */
 export function parseManifest(json: unknown, where: string): BundleManifest {
+  checkVersion(json, where)
   const parsed = manifestFields.safeParse(json)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!
@@ -197,6 +224,20 @@ export function parseManifest(json: unknown, where: string): BundleManifest {
     }
   }
   return parsed.data
+}
+
+/** Bundles of other releases are told from damaged ones: what to do depends on where the weights came from. */
+function checkVersion(json: unknown, where: string): void {
+  const { version, sourceless } = z
+    .object({ version: z.unknown(), sourceless: z.unknown() })
+    .partial()
+    .catch({})
+    .parse(json)
+  if (version === BUNDLE_VERSION || typeof version !== "number") return
+  const advice = sourceless
+    ? "its weights exist nowhere else: convert the original model again, or make a new one with omni init"
+    : "delete the bundle and convert again"
+  throw new CheckpointError(`${where}: version: expected ${BUNDLE_VERSION}, got ${version} (${advice})`)
 }
 
 /** @throws ConfigError for an unknown kind or block size, naming the flag */

@@ -4,7 +4,7 @@ import type { TensorSpec } from "../tensor/index.ts"
 import { BUNDLE_VERSION, type BundleOptions } from "./bundle.ts"
 
 /** Changes whenever the same weights and options give other codes. */
-const QUANTIZER_VERSION = 1
+const QUANTIZER_VERSION = 2
 
 /**
  * A hash of what a bundle is made of: options, and for each tensor its name, dtype, shape and middle row. Training or

@@ -68,8 +68,11 @@ describe("initCheckpoint", () => {
     expect(names).toContain("tts.emb_text.weight")
     using weights = await openModelWeights({ directory, quantize: "int8" })
     const store = weights.weights("int8")
-    expect(store.storage("llm.model.layers.0.mlp.down_proj.weight")).toEqual({ kind: "int8", rotation: 128 })
-    expect(store.storage("llm.lm_head.weight")).toEqual({ kind: "int4", blockSize: 32 })
+    expect(store.storage("llm.model.layers.0.mlp.down_proj.weight")).toEqual({
+      ...{ kind: "int8", rotation: 128 },
+      balance: "llm.model.layers.0.mlp.down_proj.weight.balance",
+    })
+    expect(store.storage("llm.lm_head.weight")).toMatchObject({ kind: "int4", blockSize: 32, rotation: 128 })
     expect(store.storage("llm.model.layers.1.mlp.down_proj.weight")).toEqual({ kind: "f32" })
     expect(weights.readRows("llm.model.embed_tokens.weight", [0, 2047]).every(Number.isFinite)).toBe(true)
     await expect(openModelWeights({ directory, quantize: "none" })).rejects.toThrow(

@@ -5,6 +5,7 @@ import { type DType, flattenSpec, type TensorSpec, widenToF32 } from "../tensor/
 import type { BundleOptions, BundlePlan, PlannedTensor } from "./bundle.ts"
 import { planBundle } from "./bundle.ts"
 import type { BundlePiece } from "./bundle-writer.ts"
+import { inputFactors } from "./input-balance.ts"
 import type { QuantizedArrays, Quantizer } from "./quantize-rows.ts"
 
 /** Bytes of a checkpoint that are read and quantized at a time. */
@@ -42,10 +43,19 @@ export async function* quantizeCheckpoint(
   signal?: AbortSignal,
 ): AsyncGenerator<BundlePiece, void, undefined> {
   const waiting = plan.tensors.filter(({ forms }) => forms.length > 0)
-  const startNext = (): Promise<QuantizedArrays[]> | undefined => {
+  const balances = new Map<string, Float32Array>()
+  const quantize = async (tensor: PlannedTensor): Promise<readonly ArrayBufferView[]> => {
+    const [first] = tensor.siblings
+    const balance = balances.get(first!) ?? (await inputFactors(checkpoint, tensor.siblings, signal))
+    balances.set(first!, balance)
+    const arrays = await quantizeTensor(checkpoint, tensor, balance, quantizer, signal)
+    const bytes = arrays.flatMap(({ codes, scales }) => [codes, scales])
+    return first === tensor.name ? [balance, ...bytes] : bytes
+  }
+  const startNext = (): Promise<readonly ArrayBufferView[]> | undefined => {
     const next = waiting.shift()
     if (!next) return undefined
-    const arrays = quantizeTensor(checkpoint, next, quantizer, signal)
+    const arrays = quantize(next)
     arrays.catch(() => {}) // reported when its turn comes
     return arrays
   }
@@ -56,9 +66,8 @@ export async function* quantizeCheckpoint(
         yield* wholeTensor(checkpoint, tensor)
         continue
       }
-      const arrays = await ahead!
+      const bytes = await ahead!
       ahead = startNext()
-      const bytes = arrays.flatMap(({ codes, scales }) => [codes, scales])
       for (const [i, part] of tensor.parts.entries()) yield { part: part.name, bytes: bytes[i]! }
     }
   } finally {
@@ -77,6 +86,7 @@ async function* wholeTensor(checkpoint: Checkpoint, { name, parts }: PlannedTens
 async function quantizeTensor(
   checkpoint: Checkpoint,
   tensor: PlannedTensor,
+  balance: Float32Array,
   quantizer: Quantizer,
   signal: AbortSignal | undefined,
 ): Promise<QuantizedArrays[]> {
@@ -86,7 +96,7 @@ async function quantizeTensor(
   for await (const { firstRow, tensor: rows } of checkpoint.rowChunks(tensor.name, CHUNK_BYTES)) {
     if (signal?.aborted || failures.length > 0) break
     const job = quantizer
-      .quantize({ name: tensor.name, firstRow, tensor: rows }, arrays)
+      .quantize({ name: tensor.name, firstRow, tensor: rows, balance }, arrays)
       .catch((error: unknown) => void failures.push(error))
       .finally(() => running.delete(job))
     running.add(job)
@@ -98,10 +108,11 @@ async function quantizeTensor(
   return arrays
 }
 
-/** The parts of a quantized tensor are codes and scales of each form in turn. */
+/** The parts of a quantized tensor are codes and scales of each form in turn, after its inputs' factors if it has them. */
 function allocateArrays({ forms, parts }: PlannedTensor, { allocate }: Quantizer): QuantizedArrays[] {
+  const own = parts.filter(({ role }) => role !== "balance")
   return forms.map((form, i) => {
-    const [codes, scales] = [parts[2 * i]!, parts[2 * i + 1]!]
+    const [codes, scales] = [own[2 * i]!, own[2 * i + 1]!]
     return {
       form,
       codes: new Uint8Array(allocate(codes.sizeBytes)),

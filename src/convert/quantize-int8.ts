@@ -1,9 +1,6 @@
 /**
  * @file int8: one scale per output channel, symmetric codes from -127 to 127, stored transposed as the kernels read them.
- * Rows are first rotated in Hadamard blocks, as their inputs are at run time: the product stays, but no channel of the
- * input sticks out, so that eight bits are enough for it.
  */
-import { rotateRows } from "../tensor/index.ts"
 import { invariant } from "../util/index.ts"
 
 /** Where quantized rows go: the arrays of the whole weight, and the first row that is written. */
@@ -12,8 +9,6 @@ export type Int8Target = {
   readonly codes: Int8Array
   /** [O] */
   readonly scales: Float32Array
-  /** Hadamard block along I; 1 for none. */
-  readonly rotation: number
   readonly firstRow: number
 }
 
@@ -21,16 +16,14 @@ export type Int8Target = {
 const TILE_ROWS = 64
 
 /**
- * Quantizes rows of a linear weight: a rotated weight becomes scale · code with scale = largest of its row / 127, so each
- * is off by at most scale / 2 (and a hair for the rounding of the scale to f32). The rotation keeps lengths: the error
- * of a whole row before rotation has the length it has after. Quantizing what `dequantizeInt8` gives yields the same
- * codes. The largest of a row is below 1e37, or the rotation could overflow.
- * @param rows finite weights // [R, I]; rotated in place, so the caller's copy is lost
+ * Quantizes rows of a linear weight: a weight becomes scale · code with scale = largest of its row / 127, so each is off
+ * by at most scale / 2 (and a hair for the rounding of the scale to f32). Quantizing what `dequantizeInt8` gives yields
+ * the same codes.
+ * @param rows finite weights // [R, I]
  */
 export function quantizeInt8(rows: Float32Array, width: number, target: Int8Target): void {
-  const { codes, scales, rotation, firstRow } = target
+  const { codes, scales, firstRow } = target
   invariant(rows.length % width === 0, "quantizeInt8: expected whole rows")
-  rotateRows(rows, width, rotation)
   const count = rows.length / width
   const outer = scales.length
   const inverses = new Float64Array(TILE_ROWS)
@@ -66,14 +59,13 @@ function largestOf(rows: Float32Array, start: number, width: number): number {
   return Math.abs(rows[start + at]!)
 }
 
-/** The weights that codes and scales stand for, rotated back. // [O, I] */
-export function dequantizeInt8(codes: Int8Array, scales: Float32Array, rotation: number): Float32Array {
+/** The weights that codes and scales stand for. // [O, I] */
+export function dequantizeInt8(codes: Int8Array, scales: Float32Array): Float32Array {
   const outer = scales.length
   const width = codes.length / outer
   const out = new Float32Array(codes.length)
   for (let i = 0; i < width; i++) {
     for (let row = 0; row < outer; row++) out[row * width + i] = codes[i * outer + row]! * scales[row]!
   }
-  rotateRows(out, width, rotation)
   return out
 }

@@ -1,5 +1,5 @@
 /** @file Rows of a weight as they lie in the checkpoint → their places in the arrays of all its quantized forms. */
-import { type HostTensor, sizeOf, widenToF32 } from "../tensor/index.ts"
+import { type HostTensor, rotateRows, sizeOf, widenToF32 } from "../tensor/index.ts"
 import { CheckpointError } from "../util/index.ts"
 import type { StoredLinear } from "./bundle.ts"
 import { quantizeInt4 } from "./quantize-int4.ts"
@@ -9,7 +9,13 @@ import { quantizeInt8 } from "./quantize-int8.ts"
 export type QuantizedArrays = { readonly form: StoredLinear; readonly codes: Uint8Array; readonly scales: Float32Array }
 
 /** Some consecutive rows of the weight `name`, of any float dtype. // [R, ...], I values a row */
-export type WeightRows = { readonly name: string; readonly firstRow: number; readonly tensor: HostTensor }
+export type WeightRows = {
+  readonly name: string
+  readonly firstRow: number
+  readonly tensor: HostTensor
+  /** What the weight's inputs are multiplied by: powers of two, or 0 for a column of zeros. // [I] */
+  readonly balance?: Float32Array
+}
 
 /** Quantizes rows, here or in a worker. The arrays it fills must come from `allocate`, so that workers see them. */
 export type Quantizer = {
@@ -27,18 +33,35 @@ const MAX_WEIGHT = 1e36
  * Fills the rows' places in all arrays.
  * @throws CheckpointError naming the weight and the row that holds NaN, infinity or an absurd value
  */
-export function quantizeRows({ name, firstRow, tensor }: WeightRows, arrays: readonly QuantizedArrays[]): void {
+export function quantizeRows(
+  { name, firstRow, tensor, balance }: WeightRows,
+  arrays: readonly QuantizedArrays[],
+): void {
   const width = sizeOf(tensor.shape.slice(1))
   const rows = widenToF32(tensor.dtype, tensor.data)
   checkFinite(name, rows, firstRow, width)
-  // int8 rotates the rows in place and therefore goes last.
+  if (balance) divideColumns(rows, balance)
+  let rotation = 1
   for (const { form, codes, scales } of arrays) {
-    if (form.kind === "int4") quantizeInt4(rows, width, { codes, scales, blockSize: form.blockSize, firstRow })
+    if (form.rotation !== rotation) {
+      rotateRows(rows, width, rotation) // its own inverse
+      rotateRows(rows, width, form.rotation)
+      rotation = form.rotation
+    }
+    if (form.kind === "int4") {
+      quantizeInt4(rows, width, { codes, scales, blockSize: form.blockSize, firstRow })
+    } else {
+      const signed = new Int8Array(codes.buffer, codes.byteOffset, codes.length)
+      quantizeInt8(rows, width, { codes: signed, scales, firstRow })
+    }
   }
-  for (const { form, codes, scales } of arrays) {
-    if (form.kind !== "int8") continue
-    const signed = new Int8Array(codes.buffer, codes.byteOffset, codes.length)
-    quantizeInt8(rows, width, { codes: signed, scales, rotation: form.rotation, firstRow })
+}
+
+function divideColumns(rows: Float32Array, balance: Float32Array): void {
+  const inverse = balance.map((factor) => (factor === 0 ? 0 : 1 / factor))
+  const width = inverse.length
+  for (let start = 0; start < rows.length; start += width) {
+    for (let i = 0; i < width; i++) rows[start + i]! *= inverse[i]!
   }
 }
 

@@ -7,7 +7,7 @@ import { quantizerPool } from "./quantizer-pool.node.ts"
 import { normal } from "./weights.test-util.ts"
 
 const FORMS: readonly StoredLinear[] = [
-  { kind: "int4", blockSize: 64 },
+  { kind: "int4", blockSize: 64, rotation: 16 },
   { kind: "int8", rotation: 128 },
 ]
 

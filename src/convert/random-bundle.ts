@@ -33,6 +33,8 @@ function distributionOf({ spec }: PlannedTensor, { role, dtype }: PlannedPart): 
       return scales(INT8_CODE_DEVIATION)
     case "int4-scales":
       return scales(INT4_CODE_DEVIATION)
+    case "balance":
+      return { kind: "normal", dtype, mean: 1, deviation: 0 }
     case "whole":
       return { kind: "normal", dtype, mean, deviation }
   }

@@ -5,19 +5,27 @@
 import { sizeOf } from "../tensor/index.ts"
 import { shapesEqual } from "./dim.ts"
 import type { Graph } from "./graph.ts"
-import type { Node, Value } from "./node.ts"
+import type { Node, OpName, Value } from "./node.ts"
+import type { OpAttrs } from "./ops/attrs.ts"
 import { opOf } from "./ops/table.ts"
 import { expandDeep, expandForOnnx, type RewriteRule, rewrite } from "./rewrite.ts"
 
 /** Where a lowered graph runs. `portable` uses standard ONNX alone and loads in any ONNX tool. */
 export type Target = "portable" | "cpu" | "webgpu"
 
+/** What happens to the input of a quantized linear layer first; the weight is stored so that the product stays. */
+export type InputStorage = {
+  /** Stored array f32 [I] that the input is multiplied by; layers that name the same share the product. */
+  readonly balance?: string | undefined
+  /** Then the input is rotated in Hadamard blocks of so many channels, which spreads outliers; 1 for none. */
+  readonly rotation: number
+}
+
 /** How the weight of a linear layer is stored; see convert for the formats. */
 export type LinearStorage =
   | { readonly kind: "f32" }
-  /** `rotation`: the input is rotated in Hadamard blocks of so many channels, which spreads outliers; 1 for none. */
-  | { readonly kind: "int8"; readonly rotation: number }
-  | { readonly kind: "int4"; readonly blockSize: number }
+  | (InputStorage & { readonly kind: "int8" })
+  | (InputStorage & { readonly kind: "int4"; readonly blockSize: number })
 
 export type LoweringOptions = {
   readonly target: Target
@@ -29,6 +37,7 @@ export type LoweringOptions = {
 export const storedNames = {
   int8: (name: string) => ({ codes: `${name}.int8`, scales: `${name}.int8.scales` }),
   int4: (name: string) => ({ codes: `${name}.int4`, scales: `${name}.int4.scales` }),
+  balance: (name: string) => `${name}.balance`,
 }
 
 /** A stored weight as a linear layer reads it: rows [start, end) of the matrix [outer, inner]. */
@@ -64,10 +73,9 @@ function quantizedLinear(storage: (name: string) => LinearStorage): RewriteRule 
     if (!weight) return undefined
     const stored = storage(weight.name)
     if (stored.kind === "f32") return undefined
+    const input = preparedInput(g, x!, weight.inner, stored)
     const product =
-      stored.kind === "int4"
-        ? int4Product(g, x!, weight, stored.blockSize)
-        : int8Product(g, x!, weight, stored.rotation)
+      stored.kind === "int4" ? int4Product(g, input, weight, stored.blockSize) : int8Product(g, input, weight)
     return [bias ? addBias(g, product, bias) : product]
   }
 }
@@ -83,13 +91,13 @@ function int4Product(g: Graph, x: Value, weight: LinearWeight, blockSize: number
 }
 
 /** Integer product of quantized rows and columns, then both scales: made for many rows. */
-function int8Product(g: Graph, x: Value, weight: LinearWeight, rotation: number): Value {
+function int8Product(g: Graph, x: Value, weight: LinearWeight): Value {
   const { name, outer, inner } = weight
   const stored = storedNames.int8(name)
-  const [rows, steps] = quantizedInput(g, x, rotation)
+  const [rows, steps] = once(g, "quantizeRows", [x], {})
   const codes = rowsOf(g, g.weight(stored.codes, [inner, outer], "i8"), 1, weight)
   const scales = rowsOf(g, g.weight(stored.scales, [outer]), 0, weight)
-  return g.mul(g.apply("matMulIntegerToFloat", [rows, codes, scales], {}), steps)
+  return g.mul(g.apply("matMulIntegerToFloat", [rows!, codes, scales], {}), steps!)
 }
 
 /** The part of a stored array that belongs to a weight's rows, which lie along `axis`; backends cut it when they load. */
@@ -97,13 +105,26 @@ function rowsOf(g: Graph, array: Value, axis: number, { outer, start, end }: Lin
   return end - start === outer ? array : g.slice(array, axis, start, end)
 }
 
-/** Linear layers that read one value (q, k, v; gate, up) rotate and quantize it once. */
-function quantizedInput(g: Graph, x: Value, rotation: number): readonly [Value, Value] {
-  const known = g.nodes.findLast(({ op, inputs, attrs }) => {
-    return op === "quantizeRows" && inputs[0] === x && (attrs as Node<"quantizeRows">["attrs"]).rotation === rotation
+/** The input as the stored weight expects it. */
+function preparedInput(g: Graph, x: Value, inner: number, { balance, rotation }: InputStorage): Value {
+  let input = x
+  if (balance !== undefined) {
+    const shape = [...new Array<number>(x.shape.length - 1).fill(1), inner]
+    const [factors] = once(g, "reshape", [g.weight(balance, [inner])], { shape })
+    input = once(g, "mul", [x, factors!], {})[0]!
+  }
+  return rotation === 1 ? input : once(g, "rotateBlocks", [input], { block: rotation })[0]!
+}
+
+/** Adds a node, or finds the same one: linear layers that read one value (q, k, v; gate, up) prepare it once. */
+function once<K extends OpName>(g: Graph, op: K, inputs: readonly Value[], attrs: OpAttrs[K]): readonly Value[] {
+  const written = JSON.stringify(attrs)
+  const known = g.nodes.findLast((node) => {
+    return (
+      node.op === op && inputs.every((input, i) => node.inputs[i] === input) && JSON.stringify(node.attrs) === written
+    )
   })
-  const [codes, steps] = known ? known.outputs : g.applyAll("quantizeRows", [x], { rotation })
-  return [codes!, steps!]
+  return known ? known.outputs : g.applyAll(op, inputs, attrs)
 }
 
 function addBias(g: Graph, x: Value, bias: Value): Value {

@@ -12,16 +12,21 @@ export function bindWeights<S extends SpecTree>(g: Graph, spec: S, prefix: strin
 
 export type LinearSpec = { readonly weight: TensorSpec; readonly bias?: TensorSpec }
 
-/** A dense layer of `outer` outputs; its weight [O, I] may be stored quantized. */
-export function linearSpec(inner: number, outer: number): { readonly weight: TensorSpec } {
-  return { weight: weightSpec([outer, inner], { deviation: 1 / Math.sqrt(inner), quantizable: true }) }
+/**
+ * A dense layer of `outer` outputs; its weight [O, I] may be stored quantized.
+ * @param input a name for what it reads, where sibling layers read the same value: they then prepare it once
+ */
+export function linearSpec(inner: number, outer: number, input?: string): { readonly weight: TensorSpec } {
+  const options = { deviation: 1 / Math.sqrt(inner), quantizable: true, ...(input ? { input } : {}) }
+  return { weight: weightSpec([outer, inner], options) }
 }
 
 export function biasedLinearSpec(
   inner: number,
   outer: number,
+  input?: string,
 ): { readonly weight: TensorSpec; readonly bias: TensorSpec } {
-  return { ...linearSpec(inner, outer), bias: weightSpec([outer]) }
+  return { ...linearSpec(inner, outer, input), bias: weightSpec([outer]) }
 }
 
 /** x · weightᵀ + bias. */

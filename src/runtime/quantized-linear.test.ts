@@ -72,7 +72,7 @@ const x = f32(
 
 const FORMS: LinearStorage[] = [
   { kind: "int8", rotation: 1 },
-  { kind: "int4", blockSize: INNER },
+  { kind: "int4", blockSize: INNER, rotation: 1 },
 ]
 
 test.each(FORMS.flatMap((form) => ["reference", "cpu"].map((device) => ({ form, device }))))(

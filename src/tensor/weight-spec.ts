@@ -12,6 +12,8 @@ export type TensorSpec = {
   readonly init: { readonly mean: number; readonly deviation: number }
   /** True for the weight of a linear layer, [out, in] or flattened to that, which may be stored quantized. */
   readonly quantizable: boolean
+  /** Linear layers of one module whose weights name the same input here multiply one and the same value. */
+  readonly input?: string
   /** Dead weight: present in official files, neither checked nor read; the text says why. */
   readonly ignored?: string
 }
@@ -28,10 +30,11 @@ export type Weights<S, Leaf> = S extends TensorSpec
 
 export function weightSpec(
   shape: readonly number[],
-  options: { mean?: number; deviation?: number; quantizable?: boolean; ignored?: string } = {},
+  options: { mean?: number; deviation?: number; quantizable?: boolean; input?: string; ignored?: string } = {},
 ): TensorSpec {
-  const { mean = 0, deviation = 0.02, quantizable = false, ignored } = options
-  return { kind: "tensor", shape, init: { mean, deviation }, quantizable, ...(ignored ? { ignored } : {}) }
+  const { mean = 0, deviation = 0.02, quantizable = false, input, ignored } = options
+  const rest = { ...(input ? { input } : {}), ...(ignored ? { ignored } : {}) }
+  return { kind: "tensor", shape, init: { mean, deviation }, quantizable, ...rest }
 }
 
 /** `selfAttn` → `self_attn`; digits stay attached to the word before them. */

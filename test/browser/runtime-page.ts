@@ -64,7 +64,7 @@ function layerWeights() {
   tensors.set(int8.codes, tensor("i8", [D, D], Int8Array.from(bytes(D * D))))
   tensors.set(int8.scales, floats([D]))
   return memoryWeights(tensors, (name) => {
-    if (name === "w4") return { kind: "int4", blockSize: D }
+    if (name === "w4") return { kind: "int4", blockSize: D, rotation: 1 }
     return name === "w8" ? { kind: "int8", rotation: 1 } : { kind: "f32" }
   })
 }

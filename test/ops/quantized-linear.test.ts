@@ -12,8 +12,25 @@ const bias = f32([OUTER], wave(OUTER, 2))
 
 type Packed = { readonly tensors: { readonly [name: string]: HostTensor }; readonly meant: Float32Array }
 
+/** What both layers' inputs are multiplied by; channel 5 vanishes. */
+const balance = Float32Array.from({ length: INNER }, (_, i) => (i === 5 ? 0 : 2 ** ((i % 7) - 3)))
+
+/** The weight as it is stored for a rotated input, before it is rounded. */
+function prepare(rotation: number): Float32Array {
+  const rows = weight.slice()
+  rotateRows(rows, INNER, rotation)
+  return rows
+}
+
+/** What a stored weight means to an input that nothing was done to. */
+function undo(rows: Float32Array, rotation: number, balanced: boolean): Float32Array {
+  rotateRows(rows, INNER, rotation)
+  return balanced ? rows.map((value, at) => value * balance[at % INNER]!) : rows
+}
+
 /** Codes -8 to 7 plus 8, two to a byte, low nibble first; a scale per block; the last block is padded with zeros. */
-function packInt4(name: string, blockSize: number): Packed {
+function packInt4(name: string, blockSize: number, rotation = 1, balanced = false): Packed {
+  const weight = prepare(rotation)
   const blocks = Math.ceil(INNER / blockSize)
   const codes = new Uint8Array((OUTER * blocks * blockSize) / 2).fill(0x88)
   const scales = new Float32Array(OUTER * blocks)
@@ -35,14 +52,13 @@ function packInt4(name: string, blockSize: number): Packed {
       [stored.codes]: tensor("u8", [OUTER, blocks, blockSize / 2], codes),
       [stored.scales]: f32([OUTER, blocks], scales),
     },
-    meant,
+    meant: undo(meant, rotation, balanced),
   }
 }
 
 /** Codes -127 to 127 transposed to [I, O], a scale per output; rows rotated as their inputs will be. */
-function packInt8(name: string, rotation: number): Packed {
-  const rotated = weight.slice()
-  rotateRows(rotated, INNER, rotation)
+function packInt8(name: string, rotation: number, balanced = false): Packed {
+  const rotated = prepare(rotation)
   const codes = new Int8Array(INNER * OUTER)
   const scales = new Float32Array(OUTER)
   const meant = new Float32Array(OUTER * INNER)
@@ -55,11 +71,10 @@ function packInt8(name: string, rotation: number): Packed {
       meant[o * INNER + i] = code * scales[o]!
     }
   }
-  rotateRows(meant, INNER, rotation)
   const stored = storedNames.int8(name)
   return {
     tensors: { [stored.codes]: tensor("i8", [INNER, OUTER], codes), [stored.scales]: f32([OUTER], scales) },
-    meant,
+    meant: undo(meant, rotation, balanced),
   }
 }
 
@@ -77,7 +92,7 @@ const x = f32([2, 3, INNER], wave(6 * INNER, 1.7))
 
 async function check(storage: LinearStorage, pack: (name: string) => Packed, rounding: number): Promise<Graph> {
   const packed = [pack("a"), pack("b")]
-  const stored = { x, bias, ...packed[0]!.tensors, ...packed[1]!.tensors }
+  const stored = { x, bias, balance: f32([INNER], balance), ...packed[0]!.tensors, ...packed[1]!.tensors }
   const lowered = lowerFor(layers(), { target: "cpu", storage: () => storage })
   const want = reference(lowered, stored)
   const session = await ortSession(lowered, stored)
@@ -93,9 +108,23 @@ async function check(storage: LinearStorage, pack: (name: string) => Packed, rou
 describe("int4", () => {
   // ONNX Runtime rounds the inputs of each block to 8 bits; the reference does not.
   test.each([16, 32, 64, 128])("in blocks of %i", async (blockSize) => {
-    const lowered = await check({ kind: "int4", blockSize }, (name) => packInt4(name, blockSize), 0.01)
+    const lowered = await check({ kind: "int4", blockSize, rotation: 1 }, (name) => packInt4(name, blockSize), 0.01)
     expect(lowered.nodes.filter(({ op }) => op === "matMulNBits").length).toBe(2)
     expect(lowered.nodes.some(({ op }) => op === "linear")).toBe(false)
+  })
+})
+
+describe.each([
+  { storage: { kind: "int4", blockSize: 16, rotation: 16, balance: "balance" }, rounding: 0.01 },
+  { storage: { kind: "int8", rotation: 16, balance: "balance" }, rounding: 2e-5 },
+] as const)("$storage.kind, balanced and rotated", ({ storage, rounding }) => {
+  test("gives the product of the unbalanced weight, and prepares a shared input once", async () => {
+    const pack = (name: string) => (storage.kind === "int4" ? packInt4(name, 16, 16, true) : packInt8(name, 16, true))
+    const lowered = await check(storage, pack, rounding)
+    for (const op of ["mul", "rotateBlocks"] as const) {
+      const prepared = lowered.nodes.filter((node) => node.op === op && node.outputs[0]!.shape.at(-1) === INNER)
+      expect(prepared.length, op).toBe(1)
+    }
   })
 })
 
@@ -121,7 +150,8 @@ test("layers keep float weights where the storage says so", async () => {
   const { tensors, meant } = packInt4("a", 32)
   const float = f32([OUTER, INNER], weight)
   const stored = { x, bias, b: float, ...tensors }
-  const storage = (name: string): LinearStorage => (name === "a" ? { kind: "int4", blockSize: 32 } : { kind: "f32" })
+  const storage = (name: string): LinearStorage =>
+    name === "a" ? { kind: "int4", blockSize: 32, rotation: 1 } : { kind: "f32" }
   const lowered = lowerFor(layers(), { target: "cpu", storage })
   const session = await ortSession(lowered, stored)
   const got = await runOrt(session, lowered, stored)

@@ -38,19 +38,23 @@ export const TARGET = {
   quantizeRows: {
     gradient: "none",
     runs: 40,
-    sample: fc
-      .tuple(
-        sizesOf({ a: anySize, b: anySize }),
-        fc.constantFrom([1, 1], [2, 1], [5, 1], [33, 1], [8, 4], [32, 16]),
-        fc.boolean(),
-      )
-      .map(
-        ([sizes, [width, rotation], zero]): Sample => ({
-          sizes,
-          inputs: { x: floats(["a", "b", width!], zero ? () => 0 : (random) => (random() - 0.5) * 20) },
-          apply: (g, { x }) => g.applyAll("quantizeRows", [x!], { rotation: rotation! }),
-        }),
-      ),
+    sample: fc.tuple(sizesOf({ a: anySize, b: anySize }), fc.constantFrom(1, 2, 5, 33), fc.boolean()).map(
+      ([sizes, width, zero]): Sample => ({
+        sizes,
+        inputs: { x: floats(["a", "b", width], zero ? () => 0 : (random) => (random() - 0.5) * 20) },
+        apply: (g, { x }) => g.applyAll("quantizeRows", [x!], {}),
+      }),
+    ),
+  },
+  rotateBlocks: {
+    gradient: "none",
+    sample: fc.tuple(rows, fc.constantFrom([1, 1], [6, 2], [8, 4], [32, 32])).map(
+      ([sizes, [width, block]]): Sample => ({
+        sizes,
+        inputs: { x: floats(["a", "b", width!]) },
+        apply: (g, { x }) => g.apply("rotateBlocks", [x!], { block: block! }),
+      }),
+    ),
   },
   matMulIntegerToFloat: {
     gradient: "none",

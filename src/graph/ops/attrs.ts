@@ -125,8 +125,10 @@ export type OpAttrs = {
   fusedMatMul: MatmulAttrs
   /** x [..., I], packed weight u8 [O, I/block, block·bits/8], scales f32 [O, I/block]. */
   matMulNBits: MatMulNBitsAttrs
-  /** x [..., I], rotated in Hadamard blocks of `rotation` channels → u8 [..., I] (zero point 128), row scales [..., 1]. */
-  quantizeRows: { readonly rotation: number }
+  /** x [..., I], each run of `block` channels times the orthonormal Hadamard matrix. */
+  rotateBlocks: { readonly block: number }
+  /** x [..., I] → u8 [..., I] (zero point 128), row scales [..., 1]. */
+  quantizeRows: None
   /** a u8 [..., I] (zero point 128), b i8 [I, O], column scales [O] → f32 [..., O]. */
   matMulIntegerToFloat: None
   /** x, skip [..., D], weight [D] → rmsNorm(x + skip), x + skip. */

@@ -293,14 +293,18 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
     ],
   ],
   quantizeRows: [
-    [(g) => g.applyAll("quantizeRows", [as(g, "i64", 2, 4)], { rotation: 1 }), "expected f32 [..., I], got i64 [2, 4]"],
-    [(g) => g.applyAll("quantizeRows", [f(g)], { rotation: 1 }), "expected f32 [..., I], got f32 []"],
+    [(g) => g.applyAll("quantizeRows", [as(g, "i64", 2, 4)], {}), "expected f32 [..., I], got i64 [2, 4]"],
+    [(g) => g.applyAll("quantizeRows", [f(g)], {}), "expected f32 [..., I], got f32 []"],
+  ],
+  rotateBlocks: [
+    [(g) => g.apply("rotateBlocks", [as(g, "i64", 2, 4)], { block: 4 }), "expected f32 [..., I], got i64 [2, 4]"],
+    [(g) => g.apply("rotateBlocks", [f(g)], { block: 1 }), "expected f32 [..., I], got f32 []"],
     [
-      (g) => g.applyAll("quantizeRows", [f(g, 2, 12)], { rotation: 8 }),
+      (g) => g.apply("rotateBlocks", [f(g, 2, 12)], { block: 8 }),
       "expected rows of whole blocks of 8 (a power of 2), got [2, 12]",
     ],
     [
-      (g) => g.applyAll("quantizeRows", [f(g, 2, 12)], { rotation: 6 }),
+      (g) => g.apply("rotateBlocks", [f(g, 2, 12)], { block: 6 }),
       "expected rows of whole blocks of 6 (a power of 2), got [2, 12]",
     ],
   ],

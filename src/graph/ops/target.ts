@@ -4,8 +4,7 @@
  */
 import { f32, f32Data, rotateRows, sizeOf } from "../../tensor/index.ts"
 import { dimProduct, dimsEqual, shapesEqual, showShape } from "../dim.ts"
-import type { OpDef, Value } from "../node.ts"
-import type { OnnxEmitter, OnnxRef } from "../onnx-emit.ts"
+import type { OpDef } from "../node.ts"
 import { rotary } from "./attention.ts"
 import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
 import { roundHalfEven } from "./elementwise.ts"
@@ -72,22 +71,18 @@ const matMulNBits: OpDef<OpAttrs["matMulNBits"]> = {
 /** u8 codes are round(x / scale) + 128 with scale = max|row| / 127; a row of zeros has scale 0 and codes 128. */
 const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
   arity: 1,
-  infer: ([x], { rotation }, fail) => {
+  infer: ([x], _, fail) => {
     const width = x!.shape.at(-1)
     if (x!.dtype !== "f32" || width === undefined) fail(`expected f32 [..., I], got ${x!.dtype} ${showShape(x!.shape)}`)
-    const whole = typeof width === "number" && width % rotation === 0 && (rotation & (rotation - 1)) === 0
-    if (rotation !== 1 && !whole)
-      fail(`expected rows of whole blocks of ${rotation} (a power of 2), got ${showShape(x!.shape)}`)
     return [
       { dtype: "u8", shape: x!.shape },
       { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
     ]
   },
-  evaluate: ([x], { rotation }, [codes, scales]) => {
+  evaluate: ([x], _, [codes, scales]) => {
     const width = x!.shape.at(-1)!
     const rows = sizeOf(x!.shape.slice(0, -1))
-    const source = f32Data(x!).slice()
-    rotateRows(source, width, rotation)
+    const source = f32Data(x!)
     const quantized = new Uint8Array(source.length)
     const steps = new Float32Array(rows)
     for (let r = 0; r < rows; r++) {
@@ -103,10 +98,9 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
     ]
   },
   onnx: (emit, node) => {
-    const { rotation } = node.attrs
-    const x = rotation === 1 ? node.inputs[0]! : emitRotation(emit, node.inputs[0]!, rotation)
+    const x = node.inputs[0]!
     const [codes, scales] = node.outputs
-    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([node.inputs[0]!.shape.length - 1])], {
+    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([x.shape.length - 1])], {
       keepdims: { int: 1 },
     })
     emit.op("Mul", [largest, emit.scalar("f32", 1 / 127)], [scales!])
@@ -118,15 +112,33 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
   gradient: "none",
 }
 
-/** x [..., I] as rows of one block, times the Hadamard matrix. */
-function emitRotation(emit: OnnxEmitter, x: Value, block: number): OnnxRef {
-  const width = x.shape.at(-1) as number
-  const identity = new Float32Array(block * block)
-  for (let i = 0; i < block; i++) identity[i * block + i] = 1
-  rotateRows(identity, block, block)
-  const matrix = emit.constant(`/constant/hadamard/${block}`, f32([block, block], identity))
-  const rows = emit.reshape(x, [dimProduct([...x.shape.slice(0, -1), width / block]), block])
-  return emit.reshape(emit.temp("MatMul", [rows, matrix]), x.shape)
+const rotateBlocks: OpDef<OpAttrs["rotateBlocks"]> = {
+  arity: 1,
+  infer: ([x], { block }, fail) => {
+    const width = x!.shape.at(-1)
+    if (x!.dtype !== "f32" || width === undefined) fail(`expected f32 [..., I], got ${x!.dtype} ${showShape(x!.shape)}`)
+    const whole = typeof width === "number" && width % block === 0 && (block & (block - 1)) === 0
+    if (!whole) fail(`expected rows of whole blocks of ${block} (a power of 2), got ${showShape(x!.shape)}`)
+    return [x!]
+  },
+  evaluate: ([x], { block }, [out]) => {
+    const data = f32Data(x!).slice()
+    rotateRows(data, x!.shape.at(-1)!, block)
+    return [{ dtype: "f32", shape: out!.shape, data }]
+  },
+  onnx: (emit, node) => {
+    const { block } = node.attrs
+    const [x] = node.inputs
+    const width = x!.shape.at(-1) as number
+    const identity = new Float32Array(block * block)
+    for (let i = 0; i < block; i++) identity[i * block + i] = 1
+    rotateRows(identity, block, block)
+    const matrix = emit.constant(`/constant/hadamard/${block}`, f32([block, block], identity))
+    const rows = emit.reshape(x!, [dimProduct([...x!.shape.slice(0, -1), width / block]), block])
+    const attributes = { allowzero: { int: 1 } }
+    emit.op("Reshape", [emit.temp("MatMul", [rows, matrix]), emit.shape(x!.shape)], node.outputs, attributes)
+  },
+  gradient: "none",
 }
 
 const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
@@ -243,6 +255,7 @@ const rotaryEmbedding: OpDef<OpAttrs["rotaryEmbedding"]> = {
 export const TARGET = {
   fusedMatMul,
   matMulNBits,
+  rotateBlocks,
   quantizeRows,
   matMulIntegerToFloat,
   skipRmsNorm,

@@ -18,15 +18,15 @@ import type { TensorSpec } from "../../tensor/index.ts"
 import type { Qwen2Config } from "./config.ts"
 
 export const attentionSpec = (c: Qwen2Config) => ({
-  qProj: biasedLinearSpec(c.hiddenSize, c.numAttentionHeads * c.headSize),
-  kProj: biasedLinearSpec(c.hiddenSize, c.numKeyValueHeads * c.headSize),
-  vProj: biasedLinearSpec(c.hiddenSize, c.numKeyValueHeads * c.headSize),
+  qProj: biasedLinearSpec(c.hiddenSize, c.numAttentionHeads * c.headSize, "x"),
+  kProj: biasedLinearSpec(c.hiddenSize, c.numKeyValueHeads * c.headSize, "x"),
+  vProj: biasedLinearSpec(c.hiddenSize, c.numKeyValueHeads * c.headSize, "x"),
   oProj: linearSpec(c.numAttentionHeads * c.headSize, c.hiddenSize),
 })
 
 export const mlpSpec = (c: Qwen2Config) => ({
-  gateProj: linearSpec(c.hiddenSize, c.intermediateSize), // [F, D]
-  upProj: linearSpec(c.hiddenSize, c.intermediateSize), // [F, D]
+  gateProj: linearSpec(c.hiddenSize, c.intermediateSize, "x"), // [F, D]
+  upProj: linearSpec(c.hiddenSize, c.intermediateSize, "x"), // [F, D]
   downProj: linearSpec(c.intermediateSize, c.hiddenSize), // [D, F]
 })
 
