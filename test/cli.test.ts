@@ -85,7 +85,7 @@ describe("chat", () => {
 
   test.each([
     [["hello", "--model", "/nowhere"], "/nowhere: expected a model folder with a config.json, got none"],
-    [["hello"], "--model: expected folder of the model, got none (see omni chat --help)"],
+    [["hello"], "--model: expected folder or name of the model, got none (see omni chat --help)"],
     [["hello", "--model", "x", "--top-k", "many"], "--top-k: expected a whole number ≥ 0, got many"],
   ])("%j is a usage error: one line on standard error, code 2", async (args, message) => {
     const { code, stdout, stderr } = await omni(["chat", ...args])
@@ -241,7 +241,7 @@ describe("help and version", () => {
     for (const command of ["chat", "convert", "init"]) expect(help.stdout).toMatch(new RegExp(`^ +${command} `, "m"))
     expect(help.stdout).not.toContain(ESCAPES)
     expect(version).toMatchObject({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" })
-    const message = "omni: command: expected chat, convert, init, got sing (see omni --help)\n"
+    const message = "omni: command: expected chat, convert, doctor, init, models, pull, got sing (see omni --help)\n"
     expect(wrong).toMatchObject({ code: 2, stdout: "", stderr: message })
   })
 

@@ -3,6 +3,7 @@ import { defineCommand } from "citty"
 import { DEVICES, QUANTIZE_KINDS, startEngine } from "../engine/index.node.ts"
 import { ConfigError } from "../util/index.ts"
 import { cacheFolder, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { modelFolder } from "./hub-settings.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
@@ -43,7 +44,7 @@ export const chat = defineCommand({
     }
     const given = Object.fromEntries(Object.entries(sampling).filter(([, value]) => value !== undefined))
     const options = {
-      model: args.model,
+      model: await modelFolder(args.model),
       device: choice("device", args.device, DEVICES),
       quantize: choice("quantize", args.quantize, QUANTIZE_KINDS),
       cacheFolder: cacheFolder(),

@@ -3,13 +3,14 @@ import { defineCommand } from "citty"
 import { convertCheckpoint } from "../convert/index.node.ts"
 import { ConfigError } from "../util/index.ts"
 import { cacheFolder, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { modelFolder } from "./hub-settings.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
 const KINDS = ["none", "int8", "int4", "int8+int4"] as const
 
 const FLAGS = {
-  model: { type: "string", description: "folder of the checkpoint", valueHint: "DIR", required: true },
+  model: { type: "string", description: "folder or name of the checkpoint", valueHint: "NAME|DIR", required: true },
   quantize: { type: "string", description: KINDS.join(", "), default: "int8+int4" },
   "block-size": { type: "string", description: "weights that share an int4 scale: 32, 64 or 128", valueHint: "N" },
   threads: { type: "string", description: "threads that quantize", valueHint: "N" },
@@ -25,9 +26,10 @@ export const convert = defineCommand({
     const blockSize = numberFlag("block-size", args["block-size"], 1)
     if (quantize === "none")
       throw new ConfigError("--quantize: expected int8, int4 or int8+int4, got none (nothing to convert)")
+    const directory = await modelFolder(args.model)
     await interruptible(async (signal) => {
       const result = await convertCheckpoint({
-        directory: args.model,
+        directory,
         quantize,
         blockSize,
         threads: numberFlag("threads", args.threads, 1),

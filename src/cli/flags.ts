@@ -12,7 +12,7 @@ export const OUTPUT_FLAGS = {
 } as const satisfies ArgsDef
 
 export const MODEL_FLAGS = {
-  model: { type: "string", description: "folder of the model", valueHint: "DIR", required: true },
+  model: { type: "string", description: "folder or name of the model", valueHint: "NAME|DIR", required: true },
   device: { type: "string", description: DEVICES.join(", "), default: "auto" },
   quantize: { type: "string", description: QUANTIZE_KINDS.join(", "), default: "auto" },
   threads: { type: "string", description: "threads that compute one step", valueHint: "N" },

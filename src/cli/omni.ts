@@ -5,12 +5,15 @@ import packageJson from "../../package.json" with { type: "json" }
 import { CheckpointError, ConfigError, errorText, InputError } from "../util/index.ts"
 import { chat } from "./chat.ts"
 import { convert } from "./convert.ts"
+import { doctor } from "./doctor.ts"
 import { checkArguments } from "./flags.ts"
 import { init } from "./init.ts"
 import { isReaderGone } from "./interrupt.ts"
+import { models } from "./models.ts"
+import { pull } from "./pull.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has arguments of its own, and citty's type is invariant
-const commands: { readonly [name: string]: CommandDef<any> } = { chat, convert, init }
+const commands: { readonly [name: string]: CommandDef<any> } = { chat, convert, doctor, init, models, pull }
 
 const omni = defineCommand({
   meta: { name: "omni", version: packageJson.version, description: "MiniCPM-o 2.6 on your own machine" },

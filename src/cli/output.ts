@@ -10,8 +10,8 @@ export type Output = {
   note(line: string): void
   /** One object of machine-readable output; silent without --json. */
   record(value: { readonly [key: string]: unknown }): void
-  /** Shows how far a stage is, 0 to 1. */
-  progress(stage: string, fraction: number): void
+  /** Shows how far a stage is, 0 to 1; figures of the stage go to machine-readable output only. */
+  progress(stage: string, fraction: number, figures?: { readonly [key: string]: unknown }): void
   /** Clears what progress left on the screen, and ends a line of text that was left unfinished. */
   done(): void
 }
@@ -39,8 +39,8 @@ export function createOutput({ json, quiet }: { readonly json: boolean; readonly
     record: (value) => {
       if (json) process.stdout.write(`${JSON.stringify(value)}\n`)
     },
-    progress: (stage, fraction) => {
-      if (json) process.stdout.write(`${JSON.stringify({ type: "progress", stage, fraction })}\n`)
+    progress: (stage, fraction, figures) => {
+      if (json) process.stdout.write(`${JSON.stringify({ type: "progress", stage, fraction, ...figures })}\n`)
       if (!interactive) return
       bar ??= startBar()
       bar.update(Math.round(fraction * 1000), { stage })

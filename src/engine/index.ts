@@ -1,6 +1,7 @@
 export { EngineClient, type EnginePort } from "./client.ts"
 export type { CallParts, Engine, EngineCall, EngineStats } from "./engine.ts"
 export { EngineHost, type EngineHostParts, type EngineModel } from "./host.ts"
+export { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
 export {
   type Command,
   DEVICES,

@@ -49,7 +49,7 @@ export async function resolveModel(name: string, { cacheFolder, embedded }: Mode
     )
   }
   const snapshot = await findSnapshot(cacheFolder, parsed)
-  const missing = snapshot && (await missingIn(snapshot.folder))
+  const missing = snapshot && (await missingModelFiles(snapshot.folder))
   if (snapshot && missing?.length === 0) return snapshot.folder
   const again = missing ? "fetch the rest" : "fetch it"
   const got = missing ? `${snapshot.folder} without ${missing.slice(0, 3).join(", ")}` : "neither"
@@ -75,12 +75,13 @@ export async function completeSnapshot(
   name: ModelName,
 ): Promise<(Snapshot & { readonly files: number; readonly sizeBytes: number }) | undefined> {
   const snapshot = await findSnapshot(cacheFolder, name)
-  if (!snapshot || (await missingIn(snapshot.folder)).length > 0) return undefined
+  if (!snapshot || (await missingModelFiles(snapshot.folder)).length > 0) return undefined
   const files = (await walk(snapshot.folder)).filter((path) => !path.startsWith(join(snapshot.folder, ".omni")))
   return { ...snapshot, files: files.length, sizeBytes: (await diskUse(files)).bytes }
 }
 
-function missingIn(folder: string): Promise<string[]> {
+/** What a folder lacks to be loaded, as `missingFiles` tells it. */
+export function missingModelFiles(folder: string): Promise<string[]> {
   const has = async (path: string) => (await stat(join(folder, path)).catch(() => undefined))?.isFile() ?? false
   return missingFiles(has, () => readFile(join(folder, "model.safetensors.index.json"), "utf8"))
 }
@@ -115,7 +116,7 @@ async function plainModel(name: string, folder: string): Promise<LocalModel> {
     revision: record?.revision,
     commit: record?.commit,
     sizeBytes: (await diskUse(await walk(folder))).bytes,
-    missing: await missingIn(folder),
+    missing: await missingModelFiles(folder),
     bundles: await bundlesOf(folder),
   }
 }
@@ -138,7 +139,7 @@ async function cachedModels(cacheFolder: string, repo: string): Promise<LocalMod
       name: revision === "main" ? repo : `${repo}@${revision ?? commit}`,
       ...{ folder, repo, revision, commit },
       sizeBytes: (await diskUse(files)).bytes,
-      missing: await missingIn(folder),
+      missing: await missingModelFiles(folder),
       bundles: await bundlesOf(folder),
     })
   }

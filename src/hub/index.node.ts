@@ -1,3 +1,10 @@
-export { type LocalModel, listModels, type ModelPlaces, removeModel, resolveModel } from "./cache.node.ts"
+export {
+  type LocalModel,
+  listModels,
+  type ModelPlaces,
+  missingModelFiles,
+  removeModel,
+  resolveModel,
+} from "./cache.node.ts"
 export { freeSpace } from "./part-file.node.ts"
 export { type PullOptions, type PullResult, pullModel } from "./pull.node.ts"

@@ -1,0 +1,61 @@
+/** @file Where models come from and lie: the environment variables that Hugging Face's own tools read, and our defaults. */
+import { readFile } from "node:fs/promises"
+import { homedir } from "node:os"
+import { isAbsolute, join, resolve } from "node:path"
+import { type ModelPlaces, resolveModel } from "../hub/index.node.ts"
+
+type Environment = { readonly [name: string]: string | undefined }
+
+export type HubSettings = {
+  readonly endpoint: string
+  /** The cache that Hugging Face's tools share. */
+  readonly cacheFolder: string
+  /** True when nothing may be asked of the network. */
+  readonly offline: boolean
+  readonly token: string | undefined
+}
+
+/** Models that come with the program. */
+const EMBEDDED = { nano: join(import.meta.dirname, "..", "..", "models", "nano") }
+
+/** A folder as the shell would have it: `~` means the home folder. */
+function folderOf(value: string | undefined): string | undefined {
+  if (!value) return undefined
+  return resolve(value.replace(/^~(?=$|[/\\])/, homedir()))
+}
+
+/** `$HF_HOME`, `$XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`. */
+function huggingFaceHome(environment: Environment): string {
+  const shared = environment.XDG_CACHE_HOME ?? ""
+  const cache = isAbsolute(shared) ? shared : join(homedir(), ".cache")
+  return folderOf(environment.HF_HOME) ?? join(cache, "huggingface")
+}
+
+/** `$HF_HUB_CACHE`, or `hub` in Hugging Face's folder. */
+export function hubCacheFolder(environment: Environment): string {
+  return folderOf(environment.HF_HUB_CACHE) ?? join(huggingFaceHome(environment), "hub")
+}
+
+/** Source: "Environment variables", huggingface_hub. */
+export async function hubSettings(environment: Environment): Promise<HubSettings> {
+  const tokenPath = folderOf(environment.HF_TOKEN_PATH) ?? join(huggingFaceHome(environment), "token")
+  const saved = await readFile(tokenPath, "utf8").catch(() => "")
+  return {
+    endpoint: environment.HF_ENDPOINT || "https://huggingface.co",
+    cacheFolder: hubCacheFolder(environment),
+    offline: /^(1|on|yes|true)$/i.test(environment.HF_HUB_OFFLINE ?? ""),
+    token: environment.HF_TOKEN?.trim() || saved.trim() || undefined,
+  }
+}
+
+export function modelPlaces(environment: Environment = process.env): ModelPlaces {
+  return { cacheFolder: hubCacheFolder(environment), embedded: EMBEDDED }
+}
+
+/**
+ * The folder that `--model NAME|DIR` means; every command asks here.
+ * @throws CheckpointError saying what was tried and what to do
+ */
+export function modelFolder(name: string): Promise<string> {
+  return resolveModel(name, modelPlaces())
+}
