@@ -238,7 +238,7 @@ describe("help and version", () => {
     ])
     expect(help).toEqual(bare)
     expect(help).toMatchObject({ code: 0, stderr: "" })
-    for (const command of ["chat", "convert", "init"]) expect(help.stdout).toMatch(new RegExp(`^ +${command} `, "m"))
+    for (const command of ["chat", "doctor", "init", "models", "pull"]) expect(help.stdout).toMatch(new RegExp(`^ +${command} `, "m"))
     expect(help.stdout).not.toContain(ESCAPES)
     expect(version).toMatchObject({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" })
     const message = "omni: command: expected chat, convert, doctor, init, models, pull, got sing (see omni --help)\n"
@@ -246,7 +246,7 @@ describe("help and version", () => {
   })
 
   test("of each command", async () => {
-    const commands = ["chat", "convert", "init"]
+    const commands = ["chat", "convert", "doctor", "init", "models", "pull"]
     const answers = await Promise.all(commands.map((command) => omni([command, "-h"], { env: plain })))
     for (const [i, { code, stdout, stderr }] of answers.entries()) {
       expect([code, stderr]).toEqual([0, ""])
