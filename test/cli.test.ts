@@ -238,7 +238,8 @@ describe("help and version", () => {
     ])
     expect(help).toEqual(bare)
     expect(help).toMatchObject({ code: 0, stderr: "" })
-    for (const command of ["chat", "doctor", "init", "models", "pull"]) expect(help.stdout).toMatch(new RegExp(`^ +${command} `, "m"))
+    for (const command of ["chat", "doctor", "init", "models", "pull"])
+      expect(help.stdout).toMatch(new RegExp(`^ +${command} `, "m"))
     expect(help.stdout).not.toContain(ESCAPES)
     expect(version).toMatchObject({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" })
     const message = "omni: command: expected chat, convert, doctor, init, models, pull, got sing (see omni --help)\n"
