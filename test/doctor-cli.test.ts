@@ -6,7 +6,10 @@ const temporary = temporaryFolders()
 
 test("says what it found, as text and as one object; a model that is not there is code 1", async () => {
   const at = { env: { HF_HOME: temporary(), HF_HUB_CACHE: "" } }
-  const [people, machine] = [await omni(["doctor"], at), await omni(["doctor", "--model", "org/none", "--json"], at)]
+  const [people, machine] = await Promise.all([
+    omni(["doctor"], at),
+    omni(["doctor", "--model", "org/none", "--json"], at),
+  ])
   expect(people).toMatchObject({ code: 0, stderr: "" })
   for (const line of [
     "processor ",
