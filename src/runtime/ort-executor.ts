@@ -27,7 +27,8 @@ export type OrtOptions = {
   readonly api: OrtApi
 }
 
-const ORT_TYPE: { readonly [D in DType]?: Tensor.Type } = {
+/** ONNX Runtime's names of our dtypes, of those that it takes from JavaScript. */
+export const ORT_TYPE: { readonly [D in DType]?: Tensor.Type } = {
   f32: "float32",
   f16: "float16",
   i64: "int64",
@@ -40,7 +41,7 @@ const ORT_TYPE: { readonly [D in DType]?: Tensor.Type } = {
 type OrtProgram = Program & { session: OrtSession | undefined }
 
 /** Inputs are wrapped, not copied. */
-function toOrt(api: OrtApi, value: HostTensor): Tensor {
+export function toOrt(api: Pick<OrtApi, "Tensor">, value: HostTensor): Tensor {
   const type = ORT_TYPE[value.dtype]
   if (!type)
     throw new BackendError(`runtime: expected a dtype that ONNX Runtime takes from JavaScript, got ${value.dtype}`)

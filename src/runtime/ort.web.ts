@@ -71,11 +71,8 @@ async function load(device: OrtWebOptions["device"]) {
   }
 }
 
-/**
- * @throws ConfigError for threads that the page cannot have, or other settings than the device's first executor took
- * @throws BackendError when the browser has no WebGPU adapter, or the runtime's script does not load
- */
-export async function createOrtWebExecutor(options: OrtWebOptions): Promise<Executor> {
+/** The runtime's API on one device, its module configured and entered by one call at a time. Throws as the executor. */
+export async function openOrtWeb(options: OrtWebOptions) {
   await checkDevice(options)
   const { device, threads, wasmPaths } = options
   const { env, InferenceSession, Tensor } = await load(device)
@@ -88,19 +85,26 @@ export async function createOrtWebExecutor(options: OrtWebOptions): Promise<Exec
     logSeverityLevel: 3,
     enableMemPattern: false, // shapes change at every step
   } as const
-  return createOrtExecutor({
-    device,
-    target: device === "webgpu" ? "webgpu" : "cpu",
-    api: {
-      Tensor,
-      async createSession(model) {
-        const session = await serially(() => InferenceSession.create(model, sessionOptions))
-        return {
-          inputNames: session.inputNames,
-          run: (feeds) => serially(() => session.run(feeds)),
-          release: () => serially(() => session.release()),
-        }
-      },
+  return {
+    Tensor,
+    async createSession(model: Uint8Array) {
+      const session = await serially(() => InferenceSession.create(model, sessionOptions))
+      return {
+        inputNames: session.inputNames,
+        outputNames: session.outputNames,
+        run: (feeds: Parameters<typeof session.run>[0]) => serially(() => session.run(feeds)),
+        release: () => serially(() => session.release()),
+      }
     },
-  })
+  }
+}
+
+/**
+ * @throws ConfigError for threads that the page cannot have, or other settings than the device's first executor took
+ * @throws BackendError when the browser has no WebGPU adapter, or the runtime's script does not load
+ */
+export async function createOrtWebExecutor(options: OrtWebOptions): Promise<Executor> {
+  const api = await openOrtWeb(options)
+  const { device } = options
+  return createOrtExecutor({ device, target: device === "webgpu" ? "webgpu" : "cpu", api })
 }
