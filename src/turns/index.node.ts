@@ -1,0 +1,1 @@
+export { openSilero } from "./silero.node.ts"

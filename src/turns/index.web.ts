@@ -1,0 +1,1 @@
+export { openSileroFrom } from "./silero.web.ts"
