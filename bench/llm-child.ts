@@ -21,6 +21,8 @@ type LoadRequest = {
 type MeasureRequest = { readonly past: number; readonly rows?: number; readonly tokens?: number; readonly reps: number }
 
 let model: LanguageModel
+let weights: ReturnType<typeof openBundle>
+let prefillKind: "int8" | "int4"
 let cache: KvCache
 
 /** Memory of this process: what is resident now and at most, and the part that is no file's. */
@@ -37,7 +39,9 @@ function someIds(count: number): number[] {
 
 async function load({ bundle, config, kinds, threads, layersPerStep }: LoadRequest) {
   const start = performance.now()
-  const weights = openBundle(bundle)
+  weights = openBundle(bundle)
+  prefillKind = kinds[0]
+  weights.prefetch?.(kinds[1])
   const many = weights.weights(kinds[0])
   model = await LanguageModel.load({
     config: parseQwen2Config(config),
@@ -46,8 +50,17 @@ async function load({ bundle, config, kinds, threads, layersPerStep }: LoadReque
     decode: kinds[0] === kinds[1] ? many : weights.weights(kinds[1]),
     embeddingRows: (ids) => weights.readRows("llm.model.embed_tokens.weight", ids),
     layersPerStep,
+    deferPrefill: true,
   })
   cache = model.createCache()
+  return { loadMs: performance.now() - start, ...memory() }
+}
+
+/** Loads what `load` deferred. */
+async function loadRest() {
+  const start = performance.now()
+  weights.prefetch?.(prefillKind)
+  await runSteps(model.loadRest())
   return { loadMs: performance.now() - start, ...memory() }
 }
 
@@ -86,7 +99,7 @@ async function decode({ past, tokens = 8, reps }: MeasureRequest) {
   return { tokensPerSecond, ...memory() }
 }
 
-const HANDLERS: { readonly [cmd: string]: (request: never) => Promise<object> } = { load, prefill, decode }
+const HANDLERS: { readonly [cmd: string]: (request: never) => Promise<object> } = { load, loadRest, prefill, decode }
 
 for await (const line of createInterface({ input: process.stdin })) {
   let reply: object

@@ -4,7 +4,8 @@ import { join } from "node:path"
 import { parseJsonObject } from "../checkpoint/index.ts"
 import { CheckpointError, errorText } from "../util/index.ts"
 import { BUNDLE_FILE, type BundleManifest, parseManifest, WEIGHTS_FILE } from "./bundle.ts"
-import { bundleWeights, type ModelWeights } from "./model-weights.ts"
+import { bundleWeights, entriesOf, type ModelWeights, type WeightKind } from "./model-weights.ts"
+import { type Prefetch, prefetchFile } from "./prefetch.node.ts"
 
 /** One system call moves at most this much. */
 const CALL_BYTES = 2 ** 30
@@ -36,11 +37,16 @@ export function openBundle(directory: string): Bundle {
       done += count
     }
   }
+  const prefetches: Prefetch[] = []
+  const prefetch = (kind: WeightKind): void => {
+    if (open) prefetches.push(prefetchFile(path, entriesOf(manifest, kind)))
+  }
   const close = (): void => {
+    for (const { stop } of prefetches) stop()
     if (open) closeSync(file)
     open = false
   }
-  return { ...bundleWeights(manifest, read, directory), directory, manifest, close, [Symbol.dispose]: close }
+  return { ...bundleWeights(manifest, read, directory), prefetch, directory, manifest, close, [Symbol.dispose]: close }
 }
 
 /** @throws CheckpointError when the folder has no manifest, or one that does not hold */

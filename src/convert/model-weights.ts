@@ -1,5 +1,6 @@
 /** @file A model's weights as graphs and embeddings ask for them, from a bundle or from floats in memory. */
 import { type Checkpoint, checkAgainstSpecs } from "../checkpoint/index.ts"
+import { storedNames } from "../graph/index.ts"
 import { memoryWeights, type WeightStore } from "../runtime/index.ts"
 import {
   allocate,
@@ -30,6 +31,8 @@ export type ModelWeights = Disposable & {
    * @throws ShapeError for an id outside of the matrix
    */
   readonly readRows: (name: string, ids: ArrayLike<number>) => Float32Array
+  /** Brings what programs of this kind will map into the page cache, in the background; absent for weights in memory. */
+  readonly prefetch?: (kind: WeightKind) => void
   /** Frees what is held; reads after that fail. */
   close(): void
 }
@@ -76,6 +79,19 @@ export function bundleWeights(
 /** The order of second choices: quantized forms are what a bundle is for. */
 function preferred(forms: readonly StoredLinear[], kind: WeightKind): StoredLinear | { readonly kind: "f32" } {
   return forms.find((form) => form.kind === kind) ?? forms[0] ?? { kind: "f32" }
+}
+
+/** The arrays that programs of a kind read whole, in the order of the file. */
+export function entriesOf({ entries, linear }: BundleManifest, kind: WeightKind): BundleEntry[] {
+  const others = new Set<string>()
+  for (const [name, forms] of Object.entries(linear)) {
+    const wanted = preferred(forms, kind)
+    for (const form of forms)
+      if (form !== wanted) for (const part of Object.values(storedNames[form.kind](name))) others.add(part)
+  }
+  return Object.entries(entries)
+    .filter(([name, { dtype }]) => !others.has(name) && dtype !== "bf16" && dtype !== "f16")
+    .map(([, entry]) => entry)
 }
 
 function readEntry(

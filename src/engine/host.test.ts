@@ -85,6 +85,53 @@ describe("loading", () => {
   })
 })
 
+describe("the rest of a model", () => {
+  /** A model that logs the steps of its rest; the third fails where told to. */
+  function withRest(steps: number, failing = false) {
+    const model = fakeModel()
+    return {
+      ...model,
+      async *loadRest() {
+        for (let i = 1; i <= steps; i++) {
+          if (failing && i === 3) throw new Error("out of memory")
+          model.log.push(`rest${i}`)
+          yield
+        }
+      },
+    }
+  }
+
+  test("is loaded when nobody waits; answers go first", async () => {
+    const model = withRest(4)
+    const { host } = start([model])
+    await host.handle({ type: "load", id: 1, options: LOAD })
+    await host.handle({ type: "chat", id: 2, options: asking("a b") })
+    while (!model.log.includes("rest4")) await setImmediate()
+    expect(model.log.filter((entry) => /^[ab]$|rest4/.test(entry))).toEqual(["a", "b", "rest4"])
+  })
+
+  test("that fails harms no answer", async () => {
+    const model = withRest(4, true)
+    const { host, events, of } = start([model])
+    await host.handle({ type: "load", id: 1, options: LOAD })
+    while (!model.log.includes("rest2")) await setImmediate()
+    await setImmediate()
+    await host.handle({ type: "chat", id: 2, options: asking("a") })
+    expect(of(2).at(-1)).toEqual({ type: "done", id: 2 })
+    expect(events.some(({ type }) => type === "error")).toBe(false)
+  })
+
+  test("stops before its model is freed, on closing and when another takes its place", async () => {
+    const [first, second] = [withRest(1e6), withRest(1e6)]
+    const { host } = start([first, second])
+    await host.handle({ type: "load", id: 1, options: LOAD })
+    await host.handle({ type: "load", id: 2, options: LOAD })
+    expect(first.log.at(-1)).toBe("closed")
+    await host.handle({ type: "close" })
+    expect(second.log.at(-1)).toBe("closed")
+  })
+})
+
 describe("answers", () => {
   test("without a model say what to do", async () => {
     const { host, events } = start([])

@@ -8,6 +8,8 @@ import { StepQueue } from "./step-queue.ts"
 export type EngineModel = AsyncDisposable & {
   readonly info: ModelInfo
   chat(options: TextChatOptions): AsyncGenerator<TextChatEvent | undefined, void, void>
+  /** What makes the model faster but need not be there to answer; run while nobody waits, once. */
+  loadRest?(): AsyncGenerator<unknown, void, void>
 }
 
 export type EngineHostParts = {
@@ -33,6 +35,8 @@ export class EngineHost {
   private readonly queue: StepQueue
   private readonly running = new Map<number, Running>()
   private model: EngineModel | undefined
+  /** Stops loading the rest of the model, and resolves when it has stopped. */
+  private stopRest: () => Promise<void> = async () => {}
 
   constructor(parts: EngineHostParts) {
     this.parts = parts
@@ -48,6 +52,7 @@ export class EngineHost {
       case "close":
         for (const { controller } of this.running.values()) controller.abort(new DOMException("closed", "AbortError"))
         await this.settled(() => true)
+        await this.stopRest()
         await this.model?.[Symbol.asyncDispose]()
         this.model = undefined
         return
@@ -86,11 +91,27 @@ export class EngineHost {
       throw signal.reason
     }
     const replaced = this.model
+    const stopRest = this.stopRest
     this.model = model
+    this.loadRest(model)
     this.parts.post({ type: "loaded", id, info: model.info })
     if (!replaced) return
     await this.settled((command) => command.model === replaced)
+    await stopRest()
     await replaced[Symbol.asyncDispose]()
+  }
+
+  /** A failure is told to the answer that needs the rest: loading it starts anew there. */
+  private loadRest(model: EngineModel): void {
+    const controller = new AbortController()
+    const steps = model.loadRest?.()
+    const ended = steps
+      ? this.queue.run(steps, undefined, controller.signal, { background: true }).catch(() => {})
+      : Promise.resolve()
+    this.stopRest = async () => {
+      controller.abort(new DOMException("closed", "AbortError"))
+      await ended
+    }
   }
 
   private async chat(id: number, options: TextChatOptions, signal: AbortSignal): Promise<void> {

@@ -16,7 +16,7 @@ import { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-
 import type { Device, LoadOptions, QuantizeKind } from "./messages.ts"
 
 /** A step of so many layers over 128 positions stays under half a second at full size. */
-const LAYERS_PER_STEP = 7
+const LAYERS_PER_STEP = 4
 
 function createExecutor(device: Device, threads: number | undefined): Executor {
   if (device === "reference") return createReferenceExecutor()
@@ -99,6 +99,7 @@ export async function loadModel(
   const [prefill, decode] = await fastestKinds(plan, executor)
   const [embeddings] = components.flatMap(({ byRow }) => byRow)
   const many = weights.weights(prefill)
+  weights.prefetch?.(decode)
   const model = await LanguageModel.load({
     config,
     executor,
@@ -106,6 +107,7 @@ export async function loadModel(
     decode: decode === prefill ? many : weights.weights(decode),
     embeddingRows: (ids) => weights.readRows(embeddings!, ids),
     layersPerStep: LAYERS_PER_STEP,
+    deferPrefill: true,
   })
   signal.throwIfAborted()
   onProgress("loading", 1)
@@ -121,6 +123,10 @@ export async function loadModel(
       loadMs: performance.now() - start,
     },
     chat: (request) => textChat({ model, tokenizer, template }, request, () => performance.now()),
+    async *loadRest() {
+      if (prefill !== decode) weights.prefetch?.(prefill)
+      yield* model.loadRest()
+    },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   }
 }

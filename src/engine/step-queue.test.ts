@@ -34,6 +34,24 @@ describe("turns", () => {
     expect(queue.length).toBe(0)
   })
 
+  test("background work waits while others do, but not for ever", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const rest = queue.run(work("rest", 3, log), undefined, undefined, { background: true })
+    await Promise.all([queue.run(work("a", 2, log)), queue.run(work("b", 1, log))])
+    expect(log.slice(0, 6)).toEqual(["rest1", "a1", "b1", "a2", "b end", "a end"])
+    await rest
+    expect(log.slice(6)).toEqual(["rest2", "rest3", "rest end"])
+    log.length = 0
+    await Promise.all([
+      queue.run(work("long", 200, log)),
+      queue.run(work("rest", 2, log), undefined, undefined, { background: true }),
+    ])
+    const at = log.flatMap((entry, i) => (entry.startsWith("rest") ? [i] : []))
+    expect(at.length).toBe(3)
+    expect(at.every((i, turn) => i > 60 * (turn + 1) && i < 66 * (turn + 1))).toBe(true)
+  })
+
   test("nobody is more than one step ahead of another", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 8 }), { minLength: 1, maxLength: 5 }), async (sizes) => {

@@ -8,13 +8,20 @@ type Task = {
   readonly steps: AsyncGenerator<unknown, unknown, void>
   readonly onValue: (value: unknown) => void
   readonly signal: AbortSignal | undefined
+  /** Stepped while nothing else waits, and rarely otherwise. */
+  readonly background: boolean
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
 }
 
+/** Background work is given one of so many steps even where others always wait. */
+const BACKGROUND_TURN = 64
+
 export class StepQueue {
   private readonly tasks: Task[] = []
   private draining: Promise<void> | undefined
+  /** Steps since background work had one. */
+  private others = 0
   private readonly breathe: () => Promise<void>
 
   /** @param breathe lets messages in between two steps; resolves soon */
@@ -28,18 +35,21 @@ export class StepQueue {
 
   /**
    * Queues work and resolves with its return value.
+   * @param options.background steps are run while no other work waits, and rarely otherwise
    * @throws the signal's reason when it aborts before the work is done; a running step is finished first
    */
   run<V, R>(
     steps: AsyncGenerator<V, R, void>,
     onValue: (value: V) => void = () => {},
     signal?: AbortSignal,
+    options: { readonly background?: boolean } = {},
   ): Promise<R> {
     return new Promise<R>((resolve, reject) => {
       this.tasks.push({
         steps,
         onValue: onValue as (value: unknown) => void,
         signal,
+        background: options.background ?? false,
         resolve: resolve as (value: unknown) => void,
         reject,
       })
@@ -48,11 +58,19 @@ export class StepQueue {
   }
 
   private async drain(): Promise<void> {
-    for (let task = this.tasks.shift(); task; task = this.tasks.shift()) {
+    for (let task = this.next(); task; task = this.next()) {
       if (await this.step(task)) this.tasks.push(task)
       await this.breathe()
     }
     this.draining = undefined
+  }
+
+  private next(): Task | undefined {
+    const isDue = this.others >= BACKGROUND_TURN
+    const wanted = this.tasks.findIndex(({ background }) => background === isDue)
+    const [task] = this.tasks.splice(Math.max(0, wanted), 1)
+    this.others = task?.background ? 0 : this.others + 1
+    return task
   }
 
   /** Runs one step; true when more follow. */

@@ -309,3 +309,64 @@ describe("the head", () => {
     expect(logits[17]).toBeCloseTo(wanted, 5)
   })
 })
+
+describe("deferred prefill weights", () => {
+  /** A model whose two kinds of pass tell by their results which weights they ran with. */
+  async function open(fail?: (name: string) => void) {
+    const config = tinyQwen2Config({ max_position_embeddings: 2000 })
+    const compiled: string[] = []
+    const inner = createReferenceExecutor()
+    const executor: Executor = {
+      ...inner,
+      compile: (graph, weights) => {
+        fail?.(graph.name)
+        compiled.push(graph.name)
+        return inner.compile(graph, weights)
+      },
+    }
+    const [few, many] = [tinyWeights(config, 1), tinyWeights(config, 2)]
+    const model = await loadTinyQwen2(executor, config, { weights: few, deferred: many, layersPerStep: 2 })
+    const ids = tokens(config, 30)
+    const hidden = (of: LanguageModel) => hiddenOf(of, of.createCache(), model.embed(ids))
+    const alone = async (weights: typeof few) => {
+      const other = await loadTinyQwen2(inner, config, { weights })
+      return hiddenOf(other, other.createCache(), model.embed(ids))
+    }
+    return { model, compiled, hidden, few: await alone(few), many: await alone(many), config }
+  }
+
+  test("decode weights serve all passes until the rest is there", async () => {
+    const { model, compiled, hidden, few, many } = await open()
+    expect(compiled).toEqual(["llm.norm", "llm.head", "llm.layers.0-3"])
+    expect(relativeError(await hidden(model), few)).toBeLessThan(CLOSE)
+    const rest = model.loadRest()
+    await rest.next()
+    await rest.return(undefined)
+    expect(relativeError(await hidden(model), few)).toBeLessThan(CLOSE)
+    // Two at once go on with what was begun, and do nothing twice.
+    await Promise.all([runSteps(model.loadRest()), runSteps(model.loadRest())])
+    expect(compiled.slice(3)).toEqual(["llm.layers.0-2", "llm.layers.2-3"])
+    expect(relativeError(await hidden(model), many)).toBeLessThan(CLOSE)
+    await runSteps(model.loadRest())
+    expect(compiled.length).toBe(5)
+  })
+
+  test("a failure leaves the model as it was, and the next attempt goes on", async () => {
+    let failures = 1
+    const { model, hidden, few, many } = await open((name) => {
+      if (name === "llm.layers.2-3" && failures-- > 0) throw new BackendError("no memory")
+    })
+    await expect(runSteps(model.loadRest())).rejects.toThrow("no memory")
+    expect(relativeError(await hidden(model), few)).toBeLessThan(CLOSE)
+    await runSteps(model.loadRest())
+    expect(relativeError(await hidden(model), many)).toBeLessThan(CLOSE)
+  })
+
+  test("a long pass waits for them", async () => {
+    const { model, compiled, config } = await open()
+    const steps = model.forward(model.createCache(), model.embed(tokens(config, 1025)))
+    for (let i = 0; i < 3; i++) await steps.next()
+    await steps.return(undefined as never)
+    expect(compiled.slice(3)).toEqual(["llm.layers.0-2", "llm.layers.2-3"])
+  })
+})

@@ -15,7 +15,7 @@ import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 
 /** A range of layers compiled as one program. */
-type Segment = { readonly program: Program; readonly last: boolean }
+type Segment = { readonly program: Program; readonly end: number; readonly last: boolean }
 
 export type LanguageModelParts = {
   readonly config: Qwen2Config
@@ -27,12 +27,18 @@ export type LanguageModelParts = {
   readonly embeddingRows: (ids: readonly number[]) => Float32Array
   /** Layers of one prefill step; all of them when absent. */
   readonly layersPerStep?: number
+  /** Lets `load` return once the decode weights can serve all passes; `loadRest` brings the others. */
+  readonly deferPrefill?: boolean
 }
 
 /** At most so many positions in one step. */
 const MAX_STEP_POSITIONS = 128
 /** Up to so many rows (batch × positions) the memory-bound weights are faster. */
 const MAX_DECODE_ROWS = 4
+/** Positions of a step that runs all layers with decode weights: half a second at full size. */
+const MAX_DEFERRED_POSITIONS = 12
+/** A pass over more positions first waits for deferred weights: they save more than loading them costs. */
+const LONG_PASS_POSITIONS = 1024
 
 export type ForwardOptions = {
   /** 1 for real positions, 0 for left padding, [B, T]. */
@@ -47,6 +53,10 @@ export class LanguageModel {
   private readonly norm: Program
   private readonly head: Program
   private readonly segments = new Map<string, Promise<readonly Segment[]>>()
+  /** What passes over many positions run on: decode weights until all deferred programs are there. */
+  private many: "prefill" | "decode" = "prefill"
+  private readonly rest: Segment[] = []
+  private loadingRest: Promise<void> | undefined
 
   private constructor(parts: LanguageModelParts, norm: Program, head: Program) {
     this.config = parts.config
@@ -61,9 +71,33 @@ export class LanguageModel {
     const norm = await executor.compile(qwen2NormGraph(config), decode)
     const head = await executor.compile(qwen2HeadGraph(config), decode)
     const model = new LanguageModel(parts, norm, head)
-    await model.segmentsFor("prefill", 1, [])
-    if (decode !== parts.prefill) await model.segmentsFor("decode", 1, [])
+    const differ = decode !== parts.prefill
+    if (differ) await model.segmentsFor("decode", 1, [])
+    if (differ && parts.deferPrefill) model.many = "decode"
+    else await model.segmentsFor("prefill", 1, [])
     return model
+  }
+
+  /**
+   * Compiles the deferred prefill programs, one group of layers a step; passes use them when all are there. Runs that
+   * overlap share the work, and one that was abandoned or failed is gone on with.
+   */
+  async *loadRest(): Steps<void> {
+    while (this.many === "decode") {
+      this.loadingRest ??= this.loadNext().finally(() => {
+        this.loadingRest = undefined
+      })
+      await this.loadingRest
+      yield
+    }
+  }
+
+  private async loadNext(): Promise<void> {
+    const segment = await this.compileSegment("prefill", 1, [], this.rest.at(-1)?.end ?? 0)
+    this.rest.push(segment)
+    if (!segment.last) return
+    this.segments.set(segmentKey("prefill", 1, []), Promise.resolve(this.rest))
+    this.many = "prefill"
   }
 
   /** An empty cache for `rows` sequences. */
@@ -108,8 +142,10 @@ export class LanguageModel {
     }
     const kept = options.keepHidden ?? []
     const results = Array.from({ length: 1 + kept.length }, () => new Float32Array(batch * total * width))
-    for (let start = 0; start < total; start += MAX_STEP_POSITIONS) {
-      const end = Math.min(total, start + MAX_STEP_POSITIONS)
+    if (total > LONG_PASS_POSITIONS) yield* this.loadRest()
+    for (let start = 0, end = 0; start < total; start = end) {
+      const deferred = this.many === "decode" && batch === 1 && kept.length === 0
+      end = Math.min(total, start + (deferred ? MAX_DEFERRED_POSITIONS : MAX_STEP_POSITIONS))
       const cut = (data: Float32Array) => sliceSteps(data, batch, total, width, start, end)
       const valid = options.valid && cutMask(options.valid, batch, total, start, end)
       const hidden = f32([batch, end - start, width], cut(f32Data(embeds)))
@@ -131,7 +167,8 @@ export class LanguageModel {
     const { headSize, ropeTheta } = this.config
     // One store for both kinds of pass means one set of programs: backends pack weights once per program.
     const few = batch * steps <= MAX_DECODE_ROWS && this.parts.decode !== this.parts.prefill
-    const kind = few ? "decode" : "prefill"
+    // Programs that only some passes need are compiled for those, with the weights they are best with.
+    const kind = few ? "decode" : batch === 1 && kept.length === 0 ? this.many : "prefill"
     const segments = await this.segmentsFor(kind, batch, kept)
     const positions = positionIds(cache, batch, steps, valid)
     const tables = rotaryTables(positions, [batch, steps], headSize, ropeTheta)
@@ -149,8 +186,7 @@ export class LanguageModel {
   }
 
   private segmentsFor(kind: "prefill" | "decode", batch: number, kept: readonly number[]): Promise<readonly Segment[]> {
-    // A single sequence shares its rotary tables among rows, which lets backends fuse the rotation.
-    const key = `${kind}/${batch === 1 ? "one" : "many"}/${kept.join(",")}`
+    const key = segmentKey(kind, batch, kept)
     const known = this.segments.get(key)
     if (known) return known
     const compiled = this.compileSegments(kind, batch, kept)
@@ -164,16 +200,23 @@ export class LanguageModel {
     batch: number,
     keepHidden: readonly number[],
   ): Promise<Segment[]> {
-    const { config, executor, layersPerStep = config.numHiddenLayers } = this.parts
-    const perStep = kind === "decode" ? config.numHiddenLayers : layersPerStep
     const segments: Segment[] = []
-    for (let first = 0; first < config.numHiddenLayers; first += perStep) {
-      const end = Math.min(config.numHiddenLayers, first + perStep)
-      const graph = qwen2LayersGraph(config, { first, end }, { keepHidden, batched: batch > 1 })
-      const program = await executor.compile(graph, this.parts[kind])
-      segments.push({ program, last: end === config.numHiddenLayers })
-    }
+    do segments.push(await this.compileSegment(kind, batch, keepHidden, segments.at(-1)?.end ?? 0))
+    while (!segments.at(-1)!.last)
     return segments
+  }
+
+  private async compileSegment(
+    kind: "prefill" | "decode",
+    batch: number,
+    keepHidden: readonly number[],
+    first: number,
+  ): Promise<Segment> {
+    const { config, executor, layersPerStep = config.numHiddenLayers } = this.parts
+    const end = Math.min(config.numHiddenLayers, kind === "decode" ? config.numHiddenLayers : first + layersPerStep)
+    const graph = qwen2LayersGraph(config, { first, end }, { keepHidden, batched: batch > 1 })
+    const program = await executor.compile(graph, this.parts[kind])
+    return { program, end, last: end === config.numHiddenLayers }
   }
 
   /** The final norm over hidden states [B, T, D]. */
@@ -193,6 +236,11 @@ export class LanguageModel {
     const normed = await this.normed(f32([batch, 1, width], rows))
     return { logits: f32Data(await this.logits(normed)), normed: f32Data(normed) }
   }
+}
+
+/** A single sequence shares its rotary tables among rows, which lets backends fuse the rotation. */
+function segmentKey(kind: "prefill" | "decode", batch: number, kept: readonly number[]): string {
+  return `${kind}/${batch === 1 ? "one" : "many"}/${kept.join(",")}`
 }
 
 /** What decoding needs of a language model: a seam for tests. */

@@ -22,7 +22,13 @@ export function tinyQwen2Config(change: { readonly [name: string]: unknown } = {
   })
 }
 
-export type TinyOptions = { readonly seed?: number; readonly layersPerStep?: number; readonly weights?: WeightStore }
+export type TinyOptions = {
+  readonly seed?: number
+  readonly layersPerStep?: number
+  readonly weights?: WeightStore
+  /** Other weights for passes over many positions, loaded later. */
+  readonly deferred?: WeightStore
+}
 
 export function tinyWeights(config: Qwen2Config, seed = 1): WeightStore {
   return randomWeights(qwen2Spec(config), LLM_PREFIX, seed)
@@ -33,7 +39,7 @@ export function loadTinyQwen2(
   config: Qwen2Config,
   options: TinyOptions = {},
 ): Promise<LanguageModel> {
-  const { seed = 1, layersPerStep, weights = tinyWeights(config, seed) } = options
+  const { seed = 1, layersPerStep, weights = tinyWeights(config, seed), deferred } = options
   const { vocabSize, hiddenSize: width } = config
   const table = f32Data(weights.read(`${LLM_PREFIX}.model.embed_tokens.weight`, "f32", [vocabSize, width]))
   const embeddingRows = (ids: readonly number[]) => {
@@ -42,7 +48,8 @@ export function loadTinyQwen2(
     return rows
   }
   return LanguageModel.load({
-    ...{ config, executor, prefill: weights, decode: weights, embeddingRows },
+    ...{ config, executor, prefill: deferred ?? weights, decode: weights, embeddingRows },
+    deferPrefill: deferred !== undefined,
     ...(layersPerStep ? { layersPerStep } : {}),
   })
 }
