@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 
 export default defineConfig({
   test: {
-    include: ["{src,test,bench,scripts}/**/*.test.ts"],
+    include: ["{src,test,bench,scripts,web}/**/*.test.ts"],
     testTimeout: 30_000,
     pool: "forks",
     maxWorkers: 2,

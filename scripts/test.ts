@@ -1,6 +1,6 @@
 /**
  * @file `npm test`: everything that CI runs. Format and lint, types, then all test files; the last line counts them:
- * `N passed, N failed, N skipped`, where format and types are one each. Exit code 1 when anything failed.
+ * `N passed, N failed, N skipped`, where format and each type check are one. Exit code 1 when anything failed.
  */
 import { spawnSync } from "node:child_process"
 import { join } from "node:path"
@@ -68,6 +68,7 @@ async function main(): Promise<void> {
   const steps = [
     runStep("format and lint", "@biomejs/biome/bin/biome", ["check", "--error-on-warnings", "."]),
     runStep("types", "typescript/bin/tsc", ["-p", "."]),
+    runStep("types of the page", "typescript/bin/tsc", ["-p", "web"]),
     await runTests(process.argv.slice(2)),
   ]
   const sum = (key: keyof Count) => steps.reduce((total, step) => total + step[key], 0)

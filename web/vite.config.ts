@@ -1,0 +1,14 @@
+/** @file How the page is built. `npx vite web` serves it while it is edited, beside an `omni serve` on port 8080. */
+import { defineConfig } from "vite"
+
+const SERVER = "http://127.0.0.1:8080"
+
+export default defineConfig({
+  root: import.meta.dirname,
+  base: "./",
+  clearScreen: false,
+  // Worklets become files of their own, complete, which the content policy allows.
+  worker: { format: "es" },
+  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false }, emptyOutDir: true },
+  server: { host: "127.0.0.1", proxy: { "/v1": { target: SERVER, ws: true }, "/health": SERVER } },
+})
