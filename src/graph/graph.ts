@@ -37,10 +37,10 @@ export class Graph {
     this.path = `/${name}`
   }
 
-  /** Builds inside a named part; the name joins the path of every node added. */
+  /** Builds inside a named part; the name, unless it is empty, joins the path of every node added. */
   scope<T>(name: string, build: () => T): T {
     const outer = this.path
-    this.path = `${outer}/${name}`
+    if (name !== "") this.path = `${outer}/${name}`
     try {
       return build()
     } finally {

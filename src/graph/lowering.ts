@@ -163,6 +163,11 @@ const fuseSkipNorm: RewriteRule = (g, node, [a, b], { users }) => {
   return [g.applyAll("skipRmsNorm", [a!, b!, g.weight(name, shape, dtype)], { epsilon })[1]!]
 }
 
+const fuseNorm: RewriteRule = (g, node, inputs) => {
+  if (node.op !== "rmsNorm") return undefined
+  return [g.apply("fusedRmsNorm", inputs, node.attrs as Node<"rmsNorm">["attrs"])]
+}
+
 const fuseRotary: RewriteRule = (g, node, inputs) => {
   if (node.op !== "rotary" || inputs[1]!.shape[0] !== 1) return undefined
   return [g.apply("rotaryEmbedding", inputs, node.attrs as Node<"rotary">["attrs"])]
@@ -175,7 +180,7 @@ const expandAttention: RewriteRule = (g, node, inputs) => {
 
 const RULES: { readonly [T in Target]: readonly RewriteRule[] } = {
   portable: [],
-  cpu: [floatLinear, fuseMatMul, fuseSilu, fuseSkipNorm, fuseRotary],
+  cpu: [floatLinear, fuseMatMul, fuseSilu, fuseSkipNorm, fuseNorm, fuseRotary],
   webgpu: [],
 }
 

@@ -47,7 +47,7 @@ export function rewrite(graph: Graph, rules: readonly RewriteRule[]): Graph {
   for (const node of graph.nodes) {
     if (!live.has(node) && node.op !== "input") continue
     const inputs = node.inputs.map(renamed)
-    result.scope(node.path.slice(graph.name.length + 2, node.path.lastIndexOf("/")) || ".", () => {
+    result.scope(node.path.slice(graph.name.length + 2, node.path.lastIndexOf("/")), () => {
       let outputs: readonly Value[] | undefined
       for (const rule of rules) {
         outputs = rule(result, node, inputs, context)

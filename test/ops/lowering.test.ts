@@ -70,7 +70,11 @@ describe("a sum and its norm become one kernel", () => {
   })
   test("and a norm of the norm is another one", async () => {
     const count = await lowered((g) => g.output("y", norm(g, norm(g, sum(g, 2, 8)), "again")))
-    expect(count("skipRmsNorm")).toBe(1)
+    expect([count("skipRmsNorm"), count("fusedRmsNorm"), count("sqrt")]).toEqual([1, 1, 0])
+  })
+  test.each([[[8]], [[6, 8]], [[2, 1, 3, 8]]])("a norm alone is one as well: %j", async (shape) => {
+    const count = await lowered((g) => g.output("y", norm(g, g.input("x", "f32", shape))))
+    expect([count("skipRmsNorm"), count("fusedRmsNorm"), count("sqrt")]).toEqual([0, 1, 0])
   })
 })
 
@@ -116,4 +120,18 @@ test("what nothing needs is dropped, except inputs", async () => {
     g.output("y", g.neg(x))
   })
   expect([count("exp"), count("weight"), count("input")]).toEqual([0, 0, 2])
+})
+
+test("nodes keep their paths, however often a graph is rewritten", () => {
+  const g = new Graph("model")
+  const x = g.input("x", "f32", ["B", 8])
+  g.output(
+    "y",
+    g.scope("mlp", () => g.silu(g.linear(g.rmsNorm(x, g.weight("gain", [8]), 1e-5), g.weight("w", [8, 8])))),
+  )
+  g.output("z", g.layerNorm(x, g.weight("a", [8]), g.weight("b", [8]), 1e-5))
+  const paths = lowerFor(g, { target: "cpu" }).nodes.map(({ path }) => path)
+  for (const path of paths) expect(path).toMatch(/^\/model\/(mlp\/)?\w+$/)
+  expect(paths).toContain("/model/mlp/fusedRmsNorm")
+  expect(paths.some((path) => /^\/model\/\w+$/.test(path))).toBe(true)
 })

@@ -70,6 +70,16 @@ export const TARGET = {
       }),
     ),
   },
+  fusedRmsNorm: {
+    gradient: "none",
+    sample: fc.tuple(rows, fc.constantFrom(1, 3, 8, 16)).map(
+      ([sizes, width]): Sample => ({
+        sizes,
+        inputs: { x: floats(["a", "b", width]), weight: { ...floats([width]), weight: true } },
+        apply: (g, { x, weight }) => g.apply("fusedRmsNorm", [x!, weight!], { epsilon: 1e-3 }),
+      }),
+    ),
+  },
   skipRmsNorm: {
     gradient: "none",
     sample: fc.tuple(rows, fc.constantFrom(1, 3, 8, 16)).map(

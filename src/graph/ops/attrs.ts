@@ -131,6 +131,8 @@ export type OpAttrs = {
   quantizeRows: None
   /** a u8 [..., I] (zero point 128), b i8 [I, O], column scales [O] → f32 [..., O]. */
   matMulIntegerToFloat: None
+  /** rmsNorm, as one kernel. */
+  fusedRmsNorm: { readonly epsilon: number }
   /** x, skip [..., D], weight [D] → rmsNorm(x + skip), x + skip. */
   skipRmsNorm: { readonly epsilon: number }
   /** x·sigmoid(alpha·x). */

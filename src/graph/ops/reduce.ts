@@ -199,7 +199,7 @@ function lastAxisShape(width: Dim, rank: number): Dim[] {
   return [...new Array<Dim>(rank - 1).fill(1), width]
 }
 
-const rmsNorm: OpDef<OpAttrs["rmsNorm"]> = {
+export const rmsNorm: OpDef<OpAttrs["rmsNorm"]> = {
   arity: 2,
   infer: (inputs, _, fail) => {
     checkNorm(inputs, fail)

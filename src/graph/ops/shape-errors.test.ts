@@ -318,6 +318,12 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
       "expected u8 [..., I], i8 [I, O] and scales [O], got u8 [2, 4], i8 [3, 3] and [3]",
     ],
   ],
+  fusedRmsNorm: [
+    [
+      (g) => g.apply("fusedRmsNorm", [f(g, 2, 4), f(g, 3)], { epsilon: 1 }),
+      "expected a vector [4] for [2, 4], got [3]",
+    ],
+  ],
   skipRmsNorm: [
     [
       (g) => g.applyAll("skipRmsNorm", [f(g, 2, 4), f(g, 1, 4), f(g, 4)], { epsilon: 1 }),

@@ -9,6 +9,7 @@ import { rotary } from "./attention.ts"
 import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
 import { roundHalfEven } from "./elementwise.ts"
 import { emitProduct, matmul } from "./linear.ts"
+import { rmsNorm } from "./reduce.ts"
 
 const MICROSOFT = "com.microsoft"
 
@@ -178,6 +179,17 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
   gradient: "none",
 }
 
+const fusedRmsNorm: OpDef<OpAttrs["fusedRmsNorm"]> = {
+  arity: 2,
+  infer: rmsNorm.infer,
+  evaluate: rmsNorm.evaluate,
+  onnx: (emit, node) => {
+    const attributes = { epsilon: { float: node.attrs.epsilon }, axis: { int: -1 } }
+    emit.op("SimplifiedLayerNormalization", node.inputs, node.outputs, attributes)
+  },
+  gradient: "none",
+}
+
 const skipRmsNorm: OpDef<OpAttrs["skipRmsNorm"]> = {
   arity: 3,
   infer: ([x, skip, weight], _, fail) => {
@@ -258,6 +270,7 @@ export const TARGET = {
   rotateBlocks,
   quantizeRows,
   matMulIntegerToFloat,
+  fusedRmsNorm,
   skipRmsNorm,
   quickGelu,
   rotaryEmbedding,
