@@ -40,9 +40,13 @@ export async function run(bench: Bench): Promise<void> {
       if (event.type !== "turn-end") tokens++
       else {
         delay.disable()
-        const rate = ((event.completionTokens - 1) / event.decodeMs) * 1000
+        const rate = ((event.completionTokens - 1) / event.timings.decodeMs) * 1000
         bench.row({ bench: "engine.decode", value: rate, unit: "tok/s" })
-        bench.row({ bench: "engine.prefill", value: (event.promptTokens / event.prefillMs) * 1000, unit: "tok/s" })
+        bench.row({
+          bench: "engine.prefill",
+          value: (event.promptTokens / event.timings.prefillMs) * 1000,
+          unit: "tok/s",
+        })
       }
     }
     bench.row({ bench: "engine.eventLoopDelay.p50", value: delay.percentile(50) / 1e6, unit: "ms" })

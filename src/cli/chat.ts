@@ -63,11 +63,12 @@ export const chat = defineCommand({
         for await (const event of engine.chat({ messages, ...given }, signal)) {
           output.record(event)
           if (event.type === "text-delta") output.text(event.text)
-          else {
+          if (event.type === "turn-end") {
             output.done()
-            const rate = event.decodeMs > 0 ? ((event.completionTokens - 1) / event.decodeMs) * 1000 : 0
+            const { prefillMs, decodeMs } = event.timings
+            const rate = decodeMs > 0 ? ((event.completionTokens - 1) / decodeMs) * 1000 : 0
             output.note(
-              `${event.promptTokens} tokens read in ${(event.prefillMs / 1000).toFixed(2)} s, ` +
+              `${event.promptTokens} tokens read in ${(prefillMs / 1000).toFixed(2)} s, ` +
                 `${event.completionTokens} written at ${rate.toFixed(1)} per second`,
             )
           }

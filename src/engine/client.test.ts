@@ -1,7 +1,7 @@
 /** @file The client against a host over a port in memory, whose messages are cloned like those between threads. */
 import { setImmediate } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
-import type { TextChatEvent } from "../session/index.ts"
+import type { AnswerEvent } from "../session/index.ts"
 import { BackendError, CheckpointError, ConfigError, InputError, ShapeError } from "../util/index.ts"
 import { EngineClient, type EnginePort } from "./client.ts"
 import { EngineHost, type EngineHostParts } from "./host.ts"
@@ -49,7 +49,7 @@ async function connectLoaded() {
   return { ...parts, model, info }
 }
 
-async function collect(events: AsyncIterable<TextChatEvent>) {
+async function collect(events: AsyncIterable<AnswerEvent>) {
   const texts: string[] = []
   for await (const event of events) texts.push(event.type === "text-delta" ? event.text : event.type)
   return texts

@@ -56,6 +56,6 @@ export type EngineStats = {
   /** Pieces of work that take turns right now. */
   readonly activeTasks: number
   readonly openCalls: number
-  /** Processor's resident memory. */
+  /** Resident memory of the engine's process. */
   readonly memoryBytes: number
 }

@@ -24,7 +24,7 @@ function start(models: readonly EngineModel[], load?: EngineHostParts["load"]) {
 }
 
 const texts = (events: readonly EngineEvent[]) =>
-  events.flatMap((event) => (event.type === "chat" && event.event.type === "text-delta" ? [event.event.text] : []))
+  events.flatMap((event) => (event.type === "answer" && event.event.type === "text-delta" ? [event.event.text] : []))
 
 describe("loading", () => {
   test("reports progress, then what was loaded", async () => {
@@ -74,7 +74,7 @@ describe("loading", () => {
     const { host, of, seen } = start([first, second])
     await host.handle({ type: "load", id: 1, options: LOAD })
     const answer = host.handle({ type: "chat", id: 2, options: asking("a b c d") })
-    await seen(2, "chat")
+    await seen(2, "answer")
     const loading = host.handle({ type: "load", id: 3, options: LOAD })
     await seen(3, "loaded")
     await host.handle({ type: "chat", id: 4, options: asking("new") })
@@ -144,7 +144,7 @@ describe("answers", () => {
     const { host, of } = start([fakeModel()])
     await host.handle({ type: "load", id: 1, options: LOAD })
     await host.handle({ type: "chat", id: 2, options: asking("one two") })
-    expect(of(2).map((event) => (event.type === "chat" ? event.event.type : event.type))).toEqual([
+    expect(of(2).map((event) => (event.type === "answer" ? event.event.type : event.type))).toEqual([
       "text-delta",
       "text-delta",
       "turn-end",
@@ -182,7 +182,7 @@ describe("answers", () => {
     const { host, of, seen } = start([model])
     await host.handle({ type: "load", id: 1, options: LOAD })
     const answer = host.handle({ type: "chat", id: 2, options: asking("a ".repeat(1000)) })
-    await seen(2, "chat")
+    await seen(2, "answer")
     await host.handle({ type: "cancel", id: 2 })
     await answer
     expect(of(2).at(-1)).toEqual({ type: "error", id: 2, error: { code: "abort", message: "cancelled" } })
@@ -203,7 +203,7 @@ describe("closing", () => {
     const { host, of, seen } = start([model])
     await host.handle({ type: "load", id: 1, options: LOAD })
     const answer = host.handle({ type: "chat", id: 2, options: asking("a ".repeat(1000)) })
-    await seen(2, "chat")
+    await seen(2, "answer")
     await host.handle({ type: "close" })
     await answer
     expect(of(2).at(-1)).toEqual({ type: "error", id: 2, error: { code: "abort", message: "closed" } })

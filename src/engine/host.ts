@@ -1,13 +1,16 @@
 /** @file The engine host: owns models and the step queue, obeys commands, posts events. One thread, no platform code. */
-import type { TextChatEvent, TextChatOptions } from "../session/index.ts"
-import { ConfigError } from "../util/index.ts"
+import type { AnswerEvent, Call, CallOptions, CallSnapshot, ChatOptions } from "../session/index.ts"
+import { ConfigError, InputError, type Steps } from "../util/index.ts"
+import { CallHost } from "./call-host.ts"
+import type { EngineStats } from "./engine.ts"
 import { type Command, type EngineEvent, errorToData, type LoadOptions, type ModelInfo } from "./messages.ts"
 import { StepQueue } from "./step-queue.ts"
 
 /** A loaded model as the host sees it. */
 export type EngineModel = AsyncDisposable & {
   readonly info: ModelInfo
-  chat(options: TextChatOptions): AsyncGenerator<TextChatEvent | undefined, void, void>
+  chat(options: ChatOptions): AsyncGenerator<AnswerEvent | undefined, void, void>
+  call(options: CallOptions, snapshot?: CallSnapshot): Steps<Call>
   /** What makes the model faster but need not be there to answer; run while nobody waits, once. */
   loadRest?(): AsyncGenerator<unknown, void, void>
 }
@@ -19,6 +22,8 @@ export type EngineHostParts = {
     signal: AbortSignal,
   ) => Promise<EngineModel>
   readonly post: (event: EngineEvent) => void
+  /** Resident memory of this process. */
+  readonly memoryBytes?: () => number
   /** Lets messages in between two steps. */
   readonly breathe: () => Promise<void>
 }
@@ -34,6 +39,7 @@ export class EngineHost {
   private readonly parts: EngineHostParts
   private readonly queue: StepQueue
   private readonly running = new Map<number, Running>()
+  private readonly calls = new Map<number, { readonly host: CallHost; readonly model: EngineModel }>()
   private model: EngineModel | undefined
   /** Stops loading the rest of the model, and resolves when it has stopped. */
   private stopRest: () => Promise<void> = async () => {}
@@ -61,6 +67,15 @@ export class EngineHost {
         return
       case "chat":
         await this.attempt(command.id, this.model, (signal) => this.chat(command.id, command.options, signal))
+        return
+      case "call":
+        await this.attempt(command.id, this.model, (signal) => this.openCall(command, signal))
+        return
+      case "act":
+        await this.attempt(command.id, this.calls.get(command.call)?.model, (signal) => this.act(command, signal))
+        return
+      case "stats":
+        this.parts.post({ type: "result", id: command.id, value: this.stats() })
         return
     }
   }
@@ -91,6 +106,11 @@ export class EngineHost {
       throw signal.reason
     }
     const replaced = this.model
+    for (const [call, { host, model: of }] of this.calls) {
+      if (of !== replaced) continue
+      this.calls.delete(call)
+      await host.close()
+    }
     const stopRest = this.stopRest
     this.model = model
     this.loadRest(model)
@@ -114,12 +134,45 @@ export class EngineHost {
     }
   }
 
-  private async chat(id: number, options: TextChatOptions, signal: AbortSignal): Promise<void> {
-    if (!this.model) throw new ConfigError("engine: expected a loaded model, got none (load one first)")
-    const onEvent = (event: TextChatEvent | undefined) => {
-      if (event) this.parts.post({ type: "chat", id, event })
+  private loaded(): EngineModel {
+    if (this.model) return this.model
+    throw new ConfigError("engine: expected a loaded model, got none (load one first)")
+  }
+
+  private async chat(id: number, options: ChatOptions, signal: AbortSignal): Promise<void> {
+    const onEvent = (event: AnswerEvent | undefined) => {
+      if (event) this.parts.post({ type: "answer", id, event })
     }
-    await this.queue.run(this.model.chat(options), onEvent, signal)
+    await this.queue.run(this.loaded().chat(options), onEvent, signal)
     this.parts.post({ type: "done", id })
+  }
+
+  private async openCall(
+    { id, options, snapshot }: Extract<Command, { type: "call" }>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const model = this.loaded()
+    const call = await this.queue.run(model.call(options, snapshot), () => {}, signal)
+    const host = new CallHost(call, this.queue, (event) => this.parts.post({ type: "call-event", id, event }))
+    this.calls.set(id, { host, model })
+    this.parts.post({ type: "result", id, value: undefined })
+  }
+
+  private async act({ id, call, action }: Extract<Command, { type: "act" }>, signal: AbortSignal): Promise<void> {
+    const open = this.calls.get(call)
+    if (!open) throw new InputError(`call: expected an open call for ${action.type}, got one that is not open`)
+    if (action.type === "hang-up") this.calls.delete(call)
+    const onAnswer = (event: AnswerEvent) => this.parts.post({ type: "answer", id, event })
+    const value = await open.host.act(action, onAnswer, signal)
+    if (action.type === "respond") this.parts.post({ type: "done", id })
+    else this.parts.post({ type: "result", id, value })
+  }
+
+  private stats(): EngineStats {
+    return {
+      activeTasks: this.queue.length,
+      openCalls: this.calls.size,
+      memoryBytes: this.parts.memoryBytes?.() ?? 0,
+    }
   }
 }

@@ -3,6 +3,7 @@ export type { CallParts, Engine, EngineCall, EngineStats } from "./engine.ts"
 export { EngineHost, type EngineHostParts, type EngineModel } from "./host.ts"
 export { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
 export {
+  type CallAction,
   type Command,
   DEVICES,
   type Device,

@@ -8,10 +8,11 @@ import { LanguageModel } from "../inference/index.ts"
 import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
 import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
-import { textChat } from "../session/index.ts"
+import { Call, type OmniModel, omniChat, VoiceCache } from "../session/index.ts"
 import { loadChatTemplate, readTokenizer, terminatorIds } from "../tokenizer/index.ts"
 import { CheckpointError, ConfigError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
+import { loadParts } from "./load-parts.ts"
 import { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
 import type { Device, LoadOptions, QuantizeKind } from "./messages.ts"
 
@@ -111,6 +112,10 @@ export async function loadModel(
   })
   signal.throwIfAborted()
   onProgress("loading", 1)
+  const omni: OmniModel = await loadParts({ source, directory, json, executor, model, tokenizer, template })
+  signal.throwIfAborted()
+  const voices = new VoiceCache()
+  const now = () => performance.now()
   const resources = opened.move()
   return {
     info: {
@@ -121,8 +126,12 @@ export async function loadModel(
       hiddenSize: config.hiddenSize,
       vocabSize: config.vocabSize,
       loadMs: performance.now() - start,
+      sees: omni.perception.vision !== undefined,
+      hears: omni.perception.audio !== undefined,
+      speaks: omni.voice !== undefined,
     },
-    chat: (request) => textChat({ model, tokenizer, template }, request, () => performance.now()),
+    chat: (request) => omniChat(omni, request, now),
+    call: (request, snapshot) => Call.open({ model: omni, voices, now }, request, snapshot),
     async *loadRest() {
       if (prefill !== decode) weights.prefetch?.(prefill)
       yield* model.loadRest()

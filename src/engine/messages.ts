@@ -1,5 +1,13 @@
 /** @file What crosses the engine's boundary: commands in, events out, plain data that structured clone takes. */
-import type { TextChatEvent, TextChatOptions } from "../session/index.ts"
+import type {
+  AnswerEvent,
+  CallEvent,
+  CallInput,
+  CallOptions,
+  CallSnapshot,
+  ChatOptions,
+  RespondOptions,
+} from "../session/index.ts"
 import {
   BackendError,
   CheckpointError,
@@ -37,11 +45,31 @@ export type ModelInfo = {
   readonly hiddenSize: number
   readonly vocabSize: number
   readonly loadMs: number
+  /** What the model can do beside text. */
+  readonly sees: boolean
+  readonly hears: boolean
+  readonly speaks: boolean
 }
+
+/** What is done with an open call; `call` is the id of the command that opened it. */
+export type CallAction =
+  | { readonly type: "push"; readonly input: CallInput }
+  | {
+      readonly type: "append"
+      readonly message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }
+    }
+  | { readonly type: "respond"; readonly options: RespondOptions }
+  | { readonly type: "interrupt"; readonly heardMs?: number }
+  | { readonly type: "clear" }
+  | { readonly type: "snapshot" }
+  | { readonly type: "hang-up" }
 
 export type Command =
   | { readonly type: "load"; readonly id: number; readonly options: LoadOptions }
-  | { readonly type: "chat"; readonly id: number; readonly options: TextChatOptions }
+  | { readonly type: "chat"; readonly id: number; readonly options: ChatOptions }
+  | { readonly type: "call"; readonly id: number; readonly options: CallOptions; readonly snapshot?: CallSnapshot }
+  | { readonly type: "act"; readonly id: number; readonly call: number; readonly action: CallAction }
+  | { readonly type: "stats"; readonly id: number }
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "close" }
 
@@ -51,7 +79,10 @@ export type ErrorData = { readonly code: string; readonly message: string }
 export type EngineEvent =
   | { readonly type: "progress"; readonly id: number; readonly stage: string; readonly fraction: number }
   | { readonly type: "loaded"; readonly id: number; readonly info: ModelInfo }
-  | { readonly type: "chat"; readonly id: number; readonly event: TextChatEvent }
+  | { readonly type: "answer"; readonly id: number; readonly event: AnswerEvent }
+  /** Of the call that the command with this id opened. */
+  | { readonly type: "call-event"; readonly id: number; readonly event: CallEvent }
+  | { readonly type: "result"; readonly id: number; readonly value: unknown }
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "error"; readonly id: number; readonly error: ErrorData }
 

@@ -3,7 +3,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import { setImmediate } from "node:timers/promises"
 import { afterEach, describe, expect, test } from "vitest"
 import { CHECKPOINT } from "../convert/folders.test-util.node.ts"
-import type { TextChatEvent } from "../session/index.ts"
+import type { AnswerEvent } from "../session/index.ts"
 import { BackendError, CheckpointError, InputError } from "../util/index.ts"
 import type { EngineClient } from "./client.ts"
 import type { LoadOptions } from "./messages.ts"
@@ -27,7 +27,7 @@ function start(script?: string): EngineClient {
   return engine
 }
 
-async function textOf(events: AsyncIterable<TextChatEvent>): Promise<string> {
+async function textOf(events: AsyncIterable<AnswerEvent>): Promise<string> {
   let text = ""
   for await (const event of events) if (event.type === "text-delta") text += event.text
   return text

@@ -11,6 +11,7 @@ invariant(port, "worker.node.ts runs in a worker thread")
 const host = new EngineHost({
   load: loadModel,
   post: (event) => port.postMessage(event),
+  memoryBytes: () => process.memoryUsage.rss(),
   breathe: () => setImmediate(),
 })
 port.on("message", (command: Command) => {

@@ -4,7 +4,15 @@ export { imagePlaceholder, type PlaceholderTokens } from "./placeholders.ts"
 export { positionBuckets, positionIds, resamplerPositions } from "./positions.ts"
 export { type ProcessedImage, type ProcessOptions, processImage, processImages } from "./processor.ts"
 export { type ResizeBox, resize } from "./resize.ts"
-export { type ImageBehaviour, type RgbaImage, type RgbImage, rgbImage, type Size, toRgb } from "./rgb-image.ts"
+export {
+  checkPixels,
+  type ImageBehaviour,
+  type RgbaImage,
+  type RgbImage,
+  rgbImage,
+  type Size,
+  toRgb,
+} from "./rgb-image.ts"
 export {
   blockCount,
   type Grid,

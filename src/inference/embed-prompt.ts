@@ -13,11 +13,14 @@ import { mergeEmbeds } from "./merge.ts"
 import type { Prompt } from "./prompt.ts"
 import { stripsOf, type VisionEncoder } from "./vision.ts"
 
+/** What encodes sound: the audio encoder, or something that remembers its answers. */
+export type ClipEncoder = Pick<AudioEncoder, "config" | "init" | "step" | "encode">
+
 /** The models that a prompt needs; one that reads text alone has no encoders. */
 export type EmbedParts = {
   readonly model: Pick<TokenModel, "embed">
   readonly vision?: VisionEncoder
-  readonly audio?: { readonly encoder: AudioEncoder; readonly mel: WhisperMel }
+  readonly audio?: { readonly encoder: ClipEncoder; readonly mel: WhisperMel }
 }
 
 /**

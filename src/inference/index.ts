@@ -20,7 +20,7 @@ export {
 } from "./code-sampler.ts"
 export { MEL_PER_CODE_FRAME, SpeechCodec } from "./codec.ts"
 export { readComponent } from "./component-weights.ts"
-export { type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
+export { type ClipEncoder, type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
 export { decode, type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
 export { type BatchAnswer, generateBatch } from "./generate-batch.ts"
 export { type ForwardOptions, LanguageModel, type LanguageModelParts, type TokenModel } from "./language-model.ts"

@@ -20,10 +20,11 @@ import {
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
+import { IM_END } from "../tokenizer/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import { type AnswerRecord, emptyAnswer } from "./answer.ts"
 import { heardTokens } from "./heard.ts"
-import { Ledger } from "./ledger.ts"
+import { type DropPlan, Ledger } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
 
 /** What a piece was read as: for comparing and for the answer that follows. */
@@ -31,6 +32,15 @@ export type ReadPiece = {
   readonly piece: Prompt
   readonly embeds: HostTensor<"f32"> // [1, T, D]
   readonly hidden: HostTensor // [1, T, D], before the final norm
+}
+
+/** How much may be remembered, and who is told when something had to be forgotten. */
+export type Room = {
+  /** Most positions. */
+  readonly limit: number
+  /** Positions left after forgetting: some slack, so that it happens rarely. */
+  readonly target: number
+  readonly report: (dropped: DropPlan & { readonly positions: number }) => void
 }
 
 /** The opening of an answer, read. */
@@ -103,42 +113,80 @@ export class Conversation {
    */
   async *read(
     messages: readonly Pick<Message, "role" | "content">[],
-    options: Pick<ContentOptions, "omniInput" | "maxSliceNums"> & { readonly perception?: EmbedParts } = {},
+    options: Pick<ContentOptions, "omniInput" | "maxSliceNums"> & {
+      readonly perception?: EmbedParts
+      readonly room?: Room
+    } = {},
   ): Steps<ReadPiece[]> {
     const { state, model } = this
+    const { pieces, prompt } = this.pieces(messages, options)
+    const total = pieces.reduce((sum, { piece }) => sum + piece.ids.length, 0)
+    if (options.room) this.makeRoom(total, options.room)
     const heard = state.audio?.cache.length
-    let prompt = state.prompt
-    let audio = state.audio
-    const ledger = state.ledger.copy()
-    const pieces: { piece: Prompt; embeds: HostTensor<"f32"> }[] = []
     const before = state.cache.length
+    const ledger = state.ledger.copy()
+    let audio = state.audio
+    let { started } = state.prompt
+    const embeds: HostTensor<"f32">[] = []
     let done = false
     try {
       let at = before
-      for (const message of messages) {
-        const opening = turnOpening(prompt, message.role)
-        const [piece, next] = messagePiece(model.prompts, prompt, message, options)
+      for (const { piece, openingLength, role } of pieces) {
         // Sound is remembered within one turn of the user.
-        if (message.role !== "user") audio = undefined
-        const [embeds, stream] = yield* embedPiece(options.perception ?? model.perception, piece, audio)
-        audio = prompt.started ? stream : undefined
-        pieces.push({ piece, embeds })
-        const openingLength = commonLength(piece.ids, model.prompts.tokenizer.encode(opening))
-        if (!prompt.started) ledger.addSystem(piece.ids.length)
-        else
-          ledger.addUnit({ start: at, openingLength: opening === "" ? 0 : openingLength, end: at + piece.ids.length })
-        at += piece.ids.length
-        prompt = next
+        if (role !== "user") audio = undefined
+        const [rows, stream] = yield* embedPiece(options.perception ?? model.perception, piece, audio)
+        audio = started ? stream : undefined
+        embeds.push(rows)
+        const end = at + piece.ids.length
+        if (started) ledger.addUnit({ start: at, openingLength, end })
+        else ledger.addSystem(end)
+        started = true
+        at = end
       }
-      const [hidden] = yield* model.language.forward(state.cache, joinRows(pieces.map(({ embeds }) => embeds)))
+      const [hidden] = yield* model.language.forward(state.cache, joinRows(embeds))
       done = true
       state.prompt = prompt
       state.audio = audio
       state.ledger = ledger
-      return splitRows(pieces, hidden!)
+      return splitRows(pieces, embeds, hidden!)
     } finally {
       if (!done) this.restore(before, heard)
     }
+  }
+
+  /** The pieces of messages, before anything is encoded, and the prompt's state after them. */
+  private pieces(
+    messages: readonly Pick<Message, "role" | "content">[],
+    options: Pick<ContentOptions, "omniInput" | "maxSliceNums">,
+  ) {
+    const { prompts } = this.model
+    let { prompt } = this.state
+    const pieces = messages.map((message) => {
+      const opening = turnOpening(prompt, message.role)
+      const [piece, next] = messagePiece(prompts, prompt, message, options)
+      prompt = next
+      const openingLength = opening === "" ? 0 : commonLength(piece.ids, prompts.tokenizer.encode(opening))
+      return { piece, openingLength, role: message.role }
+    })
+    return { pieces, prompt }
+  }
+
+  /** Reads an answer that was given earlier, in words. */
+  async *readAnswer(text: string, room?: Room): Steps<void> {
+    const { state } = this
+    const content = [`${IM_END}\n<|im_start|>assistant\n`, { plain: text }]
+    const before = state.ledger
+    const start = state.cache.length
+    yield* this.read([{ role: "assistant", content }], room ? { room } : {})
+    const length = state.cache.length - start
+    const ledger = before.copy()
+    if (state.cache.length >= start && length > 0) {
+      ledger.openAnswer(start, start)
+      ledger.closeAnswer(start + length)
+      state.ledger = ledger
+    }
+    state.answer = undefined
+    state.prompt = { ...state.prompt, answer: "complete", turnDue: true }
   }
 
   /** Opens an answer: the sound before it is forgotten by the encoder, and the latest answer can no longer be cut. */
@@ -214,12 +262,11 @@ export class Conversation {
   /**
    * Forgets the oldest turns, or the oldest units of the only turn, until `positions` more fit below `limit`; the first
    * message stays. Later keys are moved to their new places.
-   * @returns what was dropped, undefined when nothing had to be
    * @throws InputError when even then there is no room
    */
-  makeRoom(positions: number, limit: number, target: number) {
+  makeRoom(positions: number, { limit, target, report }: Room): void {
     const { cache, ledger } = this.state
-    if (cache.length + positions <= limit) return undefined
+    if (cache.length + positions <= limit) return
     const plan = ledger.plan(cache.length + positions - Math.min(limit, Math.max(target, positions)))
     if (plan.droppedPositions === 0 || cache.length - plan.droppedPositions + positions > limit) {
       throw new InputError(
@@ -237,7 +284,7 @@ export class Conversation {
         ? { ...answer, textStart: answer.textStart - shift, end: answer.end - shift }
         : undefined
     }
-    return { ...plan, positions: cache.length }
+    report({ ...plan, positions: cache.length })
   }
 
   /** Undoes an operation that did not come to its end. */
@@ -267,13 +314,17 @@ function joinRows(parts: readonly HostTensor<"f32">[]): HostTensor<"f32"> {
   return f32([1, steps, width], data)
 }
 
-function splitRows(pieces: readonly { piece: Prompt; embeds: HostTensor<"f32"> }[], hidden: HostTensor): ReadPiece[] {
+function splitRows(
+  pieces: readonly { readonly piece: Prompt }[],
+  embeds: readonly HostTensor<"f32">[],
+  hidden: HostTensor,
+): ReadPiece[] {
   const data = f32Data(hidden)
   let at = 0
-  return pieces.map(({ piece, embeds }) => {
-    const size = embeds.data.length
-    const rows = f32(embeds.shape, data.subarray(at, at + size))
-    at += size
-    return { piece, embeds, hidden: rows }
+  return pieces.map(({ piece }, i) => {
+    const { shape, data: own } = embeds[i]!
+    const rows = f32(shape, data.subarray(at, at + own.length))
+    at += own.length
+    return { piece, embeds: embeds[i]!, hidden: rows }
   })
 }

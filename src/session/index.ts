@@ -1,15 +1,9 @@
 export { type AnswerRecord, type AnswerRequest, DEFAULT_CALL_TOKENS, emptyAnswer, writeAnswer } from "./answer.ts"
 export { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
+export { Call, type CallParts } from "./call.ts"
+export { checkChat, omniChat } from "./chat.ts"
 export { Conversation, type ConversationState, type OpenedAnswer, type ReadPiece } from "./conversation.ts"
 export { type ConversationModel, type OmniModel, type VoiceParts, voiceOf } from "./model.ts"
-export {
-  checkTextChat,
-  type TextChatEvent,
-  type TextChatModel,
-  type TextChatOptions,
-  type TextMessage,
-  textChat,
-} from "./text-chat.ts"
 export type {
   AnswerEvent,
   AnswerFormat,
@@ -32,3 +26,4 @@ export type {
   ToolCall,
   TurnOptions,
 } from "./types.ts"
+export { VoiceCache } from "./voices.ts"

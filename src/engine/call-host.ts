@@ -1,0 +1,100 @@
+/**
+ * @file One open call inside the engine: its commands are obeyed in order, except that input is taken and answers are
+ * stopped at once. Steps go through the queue that all conversations share.
+ */
+import type { AnswerEvent, Call, CallEvent } from "../session/index.ts"
+import { InputError } from "../util/index.ts"
+import type { CallAction } from "./messages.ts"
+import type { StepQueue } from "./step-queue.ts"
+
+const ANSWER_TYPES: ReadonlySet<string> = new Set(["text-delta", "audio-delta", "tool-call", "turn-end"])
+
+const isAnswer = (event: AnswerEvent | CallEvent): event is AnswerEvent => ANSWER_TYPES.has(event.type)
+
+export class CallHost {
+  private readonly call: Call
+  private readonly queue: StepQueue
+  private readonly onEvent: (event: CallEvent) => void
+  private last: Promise<unknown> = Promise.resolve()
+  /** Answers asked for and not ended. */
+  private answering = 0
+  private stop: AbortController | undefined
+  private open: boolean
+
+  constructor(call: Call, queue: StepQueue, onEvent: (event: CallEvent) => void) {
+    this.call = call
+    this.queue = queue
+    this.onEvent = onEvent
+    this.open = true
+  }
+
+  /** Obeys one command. @returns its result */
+  async act(action: CallAction, onAnswer: (event: AnswerEvent) => void, signal: AbortSignal): Promise<unknown> {
+    if (!this.open) throw new InputError(`call: expected an open call for ${action.type}, got one that was hung up`)
+    switch (action.type) {
+      case "push":
+        for (const event of this.call.push(action.input)) this.onEvent(event)
+        // During an answer input waits; it is read when the answer is over.
+        return this.answering > 0 ? undefined : await this.perceive(signal)
+      case "append":
+        return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
+      case "respond":
+        return await this.respond(action.options, onAnswer, signal)
+      case "interrupt":
+        this.stop?.abort(new DOMException("interrupted", "AbortError"))
+        return await this.inTurn(async () => this.call.interrupt(action.heardMs))
+      case "clear":
+        return this.call.clear()
+      case "snapshot":
+        return await this.inTurn(async () => this.call.snapshot())
+      case "hang-up":
+        return await this.close()
+    }
+  }
+
+  /** Ends the call; what is at work stops after its step. */
+  async close(): Promise<void> {
+    this.open = false
+    this.stop?.abort(new DOMException("hung up", "AbortError"))
+    await this.inTurn(async () => {})
+  }
+
+  private async respond(
+    options: Extract<CallAction, { type: "respond" }>["options"],
+    onAnswer: (event: AnswerEvent) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const stop = new AbortController()
+    this.answering++
+    try {
+      await this.inTurn(async () => {
+        this.stop = stop
+        const either = AbortSignal.any([signal, stop.signal])
+        const deliver = (event: AnswerEvent | CallEvent | undefined) => {
+          if (event && isAnswer(event)) onAnswer(event)
+          else if (event) this.onEvent(event)
+        }
+        await this.queue.run(this.call.respond(options), deliver, either)
+      })
+    } finally {
+      this.stop = undefined
+      this.answering--
+      // What was said meanwhile is read now; its failure has nobody to go to but the next command.
+      if (this.open) this.perceive(new AbortController().signal).catch(() => {})
+    }
+  }
+
+  private perceive(signal: AbortSignal): Promise<void> {
+    return this.inTurn(async () => {
+      if (this.answering > 0 || !this.open) return
+      await this.queue.run(this.call.perceive(), (event) => event && this.onEvent(event), signal)
+    })
+  }
+
+  /** One after the other, whatever became of the one before. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.last.then(work, work)
+    this.last = result.catch(() => {})
+    return result
+  }
+}

@@ -1,0 +1,64 @@
+/** @file A call as data and back: what it remembers, what it has heard, where it stands. */
+import type { AudioStream, StreamPromptState } from "../inference/index.ts"
+import type { CacheSnapshot } from "../runtime/index.ts"
+import { InputError } from "../util/index.ts"
+import type { AnswerRecord } from "./answer.ts"
+import { Conversation } from "./conversation.ts"
+import { Ears, type EarsData } from "./ears.ts"
+import { Ledger, type LedgerData } from "./ledger.ts"
+import type { OmniModel } from "./model.ts"
+import { decodeData, encodeData } from "./snapshot.ts"
+import type { CallSnapshot } from "./types.ts"
+
+type CallState = { readonly conversation: Conversation; readonly ears: Ears; readonly answers: number }
+
+type SavedCall = {
+  readonly prompt: StreamPromptState
+  readonly cache: CacheSnapshot
+  readonly audio: CacheSnapshot | null
+  readonly ledger: LedgerData
+  readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | null
+  readonly ears: EarsData
+  readonly answers: number
+}
+
+export function saveCall(model: OmniModel, { conversation, ears, answers }: CallState): CallSnapshot {
+  const { prompt, cache, audio, ledger, answer } = conversation.saved
+  const saved: SavedCall = {
+    prompt,
+    cache: cache.snapshot(),
+    audio: audio ? audio.cache.snapshot() : null,
+    ledger: ledger.data,
+    answer: answer ?? null,
+    ears: ears.data,
+    answers,
+  }
+  return { version: 1, model: model.fingerprint, bytes: encodeData(saved) }
+}
+
+/** @throws InputError when the snapshot is damaged or of another model */
+export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRateHz: number): CallState {
+  if (snapshot.version !== 1) throw new InputError(`snapshot: expected version 1, got ${snapshot.version}`)
+  if (snapshot.model !== model.fingerprint) {
+    throw new InputError("snapshot: expected one of this model, got one of another (load the model it was saved with)")
+  }
+  const saved = decodeData(snapshot.bytes) as SavedCall
+  const missing = ["prompt", "cache", "ledger", "ears"].find((key) => typeof Object(saved)[key] !== "object")
+  if (missing) throw new InputError(`snapshot: expected a saved call, got one without ${missing} (save it again)`)
+  const cache = model.language.createCache()
+  cache.restore(saved.cache)
+  const encoder = model.perception.audio?.encoder
+  let audio: AudioStream | undefined
+  if (saved.audio && encoder) {
+    audio = encoder.init()
+    audio.cache.restore(saved.audio)
+  }
+  const conversation = new Conversation(model, {
+    prompt: saved.prompt,
+    cache,
+    audio,
+    ledger: new Ledger(saved.ledger),
+    answer: saved.answer ?? undefined,
+  })
+  return { conversation, ears: new Ears(sampleRateHz, saved.ears), answers: saved.answers }
+}

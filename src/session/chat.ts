@@ -1,0 +1,139 @@
+/** @file One question with whole inputs, as the official `chat` reads it: text, images and sound in, text and speech out. */
+import { resample } from "../audio/index.ts"
+import {
+  CALL_FRAMES,
+  chatPrompt,
+  DEFAULT_CODE_SAMPLING,
+  drawBy,
+  drawMostLikely,
+  embedPrompt,
+  type Message,
+  speakerState,
+  speakWhole,
+  VOCODER_SAMPLE_RATE_HZ,
+} from "../inference/index.ts"
+import { f32Data } from "../tensor/index.ts"
+import { createRandom, InputError } from "../util/index.ts"
+import { emptyAnswer, writeAnswer } from "./answer.ts"
+import { BEHAVIOURS } from "./behaviour.ts"
+import { checkAnswer, inSteps } from "./call.ts"
+import { UNIT_SAMPLES } from "./ears.ts"
+import { type OmniModel, voiceOf } from "./model.ts"
+import type { AnswerEvent, ChatMessage, ChatOptions, ContentPart } from "./types.ts"
+
+/** Answer length of the official `chat`. */
+const DEFAULT_CHAT_TOKENS = 2048
+
+/** @throws InputError naming what is wrong with the request */
+export function checkChat(options: ChatOptions): void {
+  const { messages, maxSlices } = options
+  if (messages.length === 0) throw new InputError("messages: expected at least one, got none")
+  const last = messages.at(-1)!.role
+  if (last !== "user" && last !== "tool") {
+    throw new InputError(`messages: expected the last one from the user, got ${last}`)
+  }
+  if (maxSlices !== undefined && !(Number.isInteger(maxSlices) && maxSlices >= 1 && maxSlices <= 9)) {
+    throw new InputError(`maxSlices: expected a whole number from 1 to 9, got ${maxSlices}`)
+  }
+  checkAnswer(options)
+}
+
+/**
+ * Answers a conversation; each `next()` is one step of work.
+ * @throws InputError when the request is wrong or the prompt exceeds the context; ConfigError when the model cannot see,
+ * hear or speak
+ */
+export async function* omniChat(
+  model: OmniModel,
+  options: ChatOptions,
+  now: () => number,
+): AsyncGenerator<AnswerEvent | undefined, void, void> {
+  checkChat(options)
+  const {
+    speak = false,
+    behaviour = "live",
+    tools = [],
+    maxNewTokens = DEFAULT_CHAT_TOKENS,
+    omniInput,
+    maxSlices,
+  } = options
+  if (speak) voiceOf(model)
+  const startMs = now()
+  const prompt = chatPrompt(model.prompts, options.messages.map(messageOf), {
+    useTtsTemplate: speak,
+    tools: tools.map((tool) => ({ type: "function", function: tool })),
+    ...(omniInput === undefined ? {} : { omniInput }),
+    ...(maxSlices === undefined ? {} : { maxSliceNums: maxSlices }),
+  })
+  const embeds = yield* inSteps(embedPrompt(model.perception, prompt))
+  const cache = model.language.createCache()
+  const [hidden] = yield* inSteps(model.language.forward(cache, embeds))
+  const speaker = speak ? await speakerState(model.language, hidden!, prompt) : undefined
+  const whole = speak && behaviour === "reference"
+  const record = emptyAnswer()
+  const events = writeAnswer(
+    model,
+    {
+      cache,
+      promptIds: prompt.ids,
+      hidden: hidden!,
+      ...(speaker && !whole ? { speaker } : {}),
+      options: { ...options, maxNewTokens },
+      behaviour: { ...BEHAVIOURS[behaviour], penaltyScope: "answer" },
+      promptTokens: prompt.ids.length,
+      startMs,
+      now,
+    },
+    record,
+  )
+  for await (const event of events) {
+    if (!(whole && event?.type === "turn-end")) {
+      yield event
+      continue
+    }
+    const before = now()
+    const pcm = yield* inSteps(speakAll(model, f32Data(speaker!), record.text, options))
+    const firstAudioMs = now() - startMs
+    yield { type: "audio-delta", pcm, text: record.text }
+    const timings = { ...event.timings, firstAudioMs, totalMs: now() - startMs, speechMs: now() - before }
+    yield { ...event, audioMs: (pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000, timings }
+  }
+}
+
+/** The official offline path: all codes first, then one decode of everything. */
+async function* speakAll(
+  model: OmniModel,
+  speaker: Float32Array,
+  text: string,
+  { temperature, seed = 0 }: ChatOptions,
+): AsyncGenerator<void, Float32Array, void> {
+  const { decoder, codec, vocoder, tokenizer, layout } = voiceOf(model)
+  const draw = temperature === 0 ? drawMostLikely : drawBy(createRandom(seed + CALL_FRAMES))
+  const sampling = DEFAULT_CODE_SAMPLING
+  const frames = yield* speakWhole(decoder, speaker, text, { tokenizer, layout, sampling, draw })
+  if (frames.length === 0) return new Float32Array(0)
+  return await vocoder.render(await codec.decode(frames))
+}
+
+function messageOf({ role, content, toolCalls }: ChatMessage): Message {
+  const items = typeof content === "string" ? [{ plain: content }] : content.map(itemOf)
+  const calls = toolCalls?.map(({ name, arguments: text }) => ({
+    type: "function",
+    function: { name, arguments: text },
+  }))
+  return { role, content: items, ...(calls ? { tool_calls: calls } : {}) } as Message
+}
+
+function itemOf(part: ContentPart) {
+  switch (part.type) {
+    case "text":
+      return { plain: part.text }
+    case "image":
+      return { image: part.image }
+    case "audio": {
+      const { pcm, sampleRateHz } = part.audio
+      if (pcm.some((value) => !Number.isFinite(value))) throw new InputError("audio: expected finite samples")
+      return { audio: resample(pcm, sampleRateHz, UNIT_SAMPLES) }
+    }
+  }
+}
