@@ -1,5 +1,7 @@
+export { AUDIO_FORMAT_NAMES, type AudioFormat, sniffAudio } from "./audio-format.ts"
 export { type AudioLengths, audioLengths, minEncodableSamples, placeholderGroups } from "./audio-lengths.ts"
 export { CODEC_MEL, type CodecMelConfig, createCodecMel } from "./codec-mel.ts"
+export { DEFAULT_MAX_AUDIO_SECONDS, type DecodeAudioOptions, type DecodedAudio, decodeAudio } from "./decode.ts"
 export { createRealFft, type RealFft } from "./fft.ts"
 export { decodeAlaw, decodeMulaw, encodeAlaw, encodeMulaw } from "./g711.ts"
 export { createIstft, type Istft, type IstftOptions, type Spectrum, vocosSpectrum } from "./istft.ts"

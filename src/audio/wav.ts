@@ -28,12 +28,29 @@ const UNKNOWN_LENGTH_FROM = 0x7ffff000
 // The fixed end of the sub-format GUIDs in WAVE_FORMAT_EXTENSIBLE; the first two bytes are an ordinary format tag.
 const SUBFORMAT_TAIL = "00 00 00 00 10 00 80 00 00 aa 00 38 9b 71"
 
+/** Where the samples of a WAV file lie, and how long they last. */
+export type WavLayout = {
+  readonly format: WavFormat
+  readonly start: number
+  readonly sizeBytes: number
+  readonly seconds: number
+  readonly truncated: boolean
+}
+
 /**
  * Reads a WAV file.
  * @returns all whole frames that are present; fewer than promised sets `truncated`
  * @throws InputError when it is no WAV file, its header is cut off, or its format is not supported
  */
 export function readWav(bytes: Uint8Array, where = "wav"): WavAudio {
+  const { format, start, sizeBytes, truncated } = measureWav(bytes, where)
+  const { sampleRateHz, channels, encoding } = format
+  const samples = decodePcm(bytes.subarray(start, start + sizeBytes), encoding)
+  return { sampleRateHz, channels, encoding, samples, truncated }
+}
+
+/** What {@link readWav} would read, from the headers alone; throws as it does. */
+export function measureWav(bytes: Uint8Array, where = "wav"): WavLayout {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.length < 12) throw new InputError(`${where}: expected a 12-byte RIFF header, got ${bytes.length} bytes`)
   const magic = fourCc(view, 0)
@@ -56,10 +73,10 @@ export function readWav(bytes: Uint8Array, where = "wav"): WavAudio {
     const present = unknown ? available : Math.min(claimed, available)
     const whole = present - (present % format.frameBytes)
     return {
-      sampleRateHz: format.sampleRateHz,
-      channels: format.channels,
-      encoding: format.encoding,
-      samples: decodePcm(bytes.subarray(chunk.start, chunk.start + whole), format.encoding),
+      format,
+      start: chunk.start,
+      sizeBytes: whole,
+      seconds: whole / format.frameBytes / format.sampleRateHz,
       truncated: !unknown && claimed > available,
     }
   }

@@ -1,0 +1,100 @@
+/**
+ * @file Recognizes audio files by their first bytes, and measures them by what their headers claim, before any decoder sees
+ * them. A name's ending decides nothing.
+ */
+import { InputError } from "../util/index.ts"
+
+/** File formats that are decoded here. */
+export type AudioFormat = "wav" | "mp3" | "flac" | "ogg-vorbis" | "ogg-opus"
+
+/** For error texts. */
+export const AUDIO_FORMAT_NAMES = "WAV, MP3, FLAC, Ogg Vorbis or Ogg Opus"
+
+/** Known, but not decoded here. Text at an offset; latin-1. */
+const FOREIGN: readonly { readonly name: string; readonly offset: number; readonly text: string }[] = [
+  { name: "MP4 or M4A (AAC)", offset: 4, text: "ftyp" },
+  { name: "WebM or Matroska", offset: 0, text: "\x1aE\xdf\xa3" },
+  { name: "AIFF", offset: 0, text: "FORM" },
+  { name: "CAF", offset: 0, text: "caff" },
+  { name: "WMA", offset: 0, text: "0&\xb2u" },
+  { name: "AMR", offset: 0, text: "#!AMR" },
+  { name: "RIFX", offset: 0, text: "RIFX" },
+]
+
+const textAt = (bytes: Uint8Array, offset: number, length: number): string =>
+  String.fromCharCode(...bytes.subarray(offset, offset + length))
+
+/**
+ * @param where for the error
+ * @throws InputError when the file is empty, of another format, or of none that is known
+ */
+export function sniffAudio(bytes: Uint8Array, where: string): AudioFormat {
+  const fail = (got: string, advice: string) =>
+    new InputError(`${where}: expected a ${AUDIO_FORMAT_NAMES} file, got ${got} (${advice})`)
+  if (bytes.length === 0) throw fail("0 bytes", "check where the file comes from")
+  const start = bytes.subarray(id3Bytes(bytes))
+  const magic = textAt(start, 0, 4)
+  if (magic === "RIFF" || magic === "RF64" || magic === "BW64") return "wav"
+  if (magic === "fLaC") return "flac"
+  if (magic === "OggS") {
+    const packet = 27 + (start[26] ?? 0) // after the header and its table of segments
+    if (textAt(start, packet, 8) === "OpusHead") return "ogg-opus"
+    if (textAt(start, packet, 7) === "\x01vorbis") return "ogg-vorbis"
+    throw fail("Ogg with another codec", "convert it first, or read it through ffmpeg")
+  }
+  // 11 bits of sync, then version and layer; layer 0 is AAC.
+  if (start[0] === 0xff && (start[1]! & 0xe0) === 0xe0 && (start[1]! & 0x06) !== 0) return "mp3"
+  if (start[0] === 0xff && (start[1]! & 0xf6) === 0xf0) throw fail("AAC", "convert it first, or read it through ffmpeg")
+  if (start !== bytes && start.length < bytes.length) return "mp3" // a tag, then junk or padding that mpg123 skips
+  const foreign = FOREIGN.find(({ offset, text }) => textAt(bytes, offset, text.length) === text)
+  if (foreign) throw fail(foreign.name, "convert it first, or read it through ffmpeg")
+  const begin = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ")
+  throw fail(`${bytes.length} bytes that begin with ${begin}`, "convert it first")
+}
+
+/** Bytes of a leading ID3v2 tag; 0 when there is none. */
+function id3Bytes(bytes: Uint8Array): number {
+  if (textAt(bytes, 0, 3) !== "ID3" || bytes.length < 10) return 0
+  return 10 + ((bytes[6]! & 127) << 21) + ((bytes[7]! & 127) << 14) + ((bytes[8]! & 127) << 7) + (bytes[9]! & 127)
+}
+
+/** What the headers claim, in seconds; undefined when they do not say. A claim, good for refusing, never for allocating. */
+export function claimedSeconds(bytes: Uint8Array, format: AudioFormat): number | undefined {
+  const start = bytes.subarray(id3Bytes(bytes))
+  const view = new DataView(start.buffer, start.byteOffset, start.byteLength)
+  if (format === "flac" && start.length >= 42) {
+    const rate = (start[18]! << 12) | (start[19]! << 4) | (start[20]! >> 4)
+    const samples = (start[21]! & 15) * 2 ** 32 + view.getUint32(22)
+    return rate > 0 && samples > 0 ? samples / rate : undefined
+  }
+  if (format !== "ogg-opus" && format !== "ogg-vorbis") return undefined
+  const packet = 27 + (start[26] ?? 0)
+  if (start.length < packet + 16) return undefined
+  const rate = format === "ogg-opus" ? 48_000 : view.getUint32(packet + 12, true)
+  const last = lastOggPage(start)
+  if (rate === 0 || last === undefined) return undefined
+  const granule = view.getBigInt64(last + 6, true)
+  return granule < 0n ? undefined : Math.max(0, Number(granule) - opusPreSkip(start, format)) / rate
+}
+
+/** Samples at 48 kHz that an Opus encoder put before the sound; 0 for other formats. */
+export function opusPreSkip(bytes: Uint8Array, format: AudioFormat): number {
+  const at = 27 + (bytes[26] ?? 0) + 10
+  return format === "ogg-opus" ? (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) : 0
+}
+
+/** False when an Ogg stream ends before its last page does, or that page is not marked as the last. */
+export function reachesOggEnd(bytes: Uint8Array): boolean {
+  const last = lastOggPage(bytes)
+  if (last === undefined || ((bytes[last + 5] ?? 0) & 4) === 0) return false
+  const segments = bytes.subarray(last + 27, last + 27 + (bytes[last + 26] ?? 0))
+  return last + 27 + segments.length + segments.reduce((sum, size) => sum + size, 0) <= bytes.length
+}
+
+/** Offset of the last page with a whole header; a page has at most 65,307 bytes. */
+function lastOggPage(bytes: Uint8Array): number | undefined {
+  for (let at = bytes.length - 27; at >= 0 && at >= bytes.length - 131_072; at--) {
+    if (bytes[at] === 0x4f && textAt(bytes, at, 4) === "OggS") return at
+  }
+  return undefined
+}
