@@ -172,7 +172,7 @@ export class EngineClient implements Engine {
 class ClientCall implements EngineCall {
   private readonly client: EngineClient
   private readonly id: number
-  private closed = false
+  private closing: Promise<void> | undefined
 
   constructor(client: EngineClient, id: number) {
     this.client = client
@@ -204,11 +204,13 @@ class ClientCall implements EngineCall {
     return (await this.client.act(this.id, { type: "snapshot" })) as CallSnapshot
   }
 
-  async close(): Promise<void> {
-    if (this.closed) return
-    this.closed = true
-    await this.client.act(this.id, { type: "hang-up" })
-    this.client.forget(this.id)
+  /** Once: later calls wait for the first. */
+  close(): Promise<void> {
+    this.closing ??= this.client
+      .act(this.id, { type: "hang-up" })
+      .then(() => {})
+      .finally(() => this.client.forget(this.id))
+    return this.closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -181,7 +181,8 @@ test("turns alternate, never overlap, and end within their limits", () => {
           expect(event.startSample).toBeGreaterThanOrEqual(known)
           began = event.startSample
         } else {
-          expect(event.endSample).toBeGreaterThan(began)
+          // A turn that a split began is empty when the stream ends there.
+          expect(event.endSample).toBeGreaterThanOrEqual(began)
           expect(event.endSample).toBeLessThanOrEqual(event.atSample)
           const most = Math.ceil(options.maxTurnMs / 32) + Math.ceil(options.preRollMs / 32)
           expect((event.atSample - began) / WINDOW).toBeLessThanOrEqual(most)
