@@ -14,6 +14,7 @@ export const LEVELS: Readonly<Record<string, number>> = {
   checkpoint: 2,
   nn: 3,
   runtime: 3,
+  media: 3,
   models: 4,
   convert: 5,
   hub: 5,
@@ -40,6 +41,7 @@ export const BUDGETS: Readonly<Record<string, number>> = {
   checkpoint: 600,
   nn: 800,
   runtime: 1400,
+  media: 500,
   models: 2000,
   convert: 600,
   hub: 400,
@@ -55,7 +57,7 @@ export const BUDGETS: Readonly<Record<string, number>> = {
 
 export type Source = { path: string; text: string } // path below src/, with /
 
-const NODE_ONLY = new Set(["train", "eval", "server", "cli"])
+const NODE_ONLY = new Set(["media", "train", "eval", "server", "cli"])
 const isFace = (path: string) => /(^|\/)index(\.node|\.web)?\.ts$/.test(path)
 const isTest = (path: string) => /(^|[./-])test[./-]/.test(posix.basename(path))
 const isPlatform = (path: string) => /\.(node|web)\.ts$/.test(path)

@@ -1,0 +1,52 @@
+/** @file Pictures without ffmpeg: one image file, or a folder of them, one a second in the order of their numbers. */
+import { open, readdir } from "node:fs/promises"
+import { join } from "node:path"
+import { decodeImage } from "../image/index.node.ts"
+import type { ImageBehaviour, RgbImage } from "../image/index.ts"
+import { InputError } from "../util/index.ts"
+
+const IMAGE_NAME = /^[^.].*\.(png|jpe?g|webp)$/i
+const MAX_FILES = 100_000
+const MAX_IMAGE_BYTES = 256 * 2 ** 20
+
+/** `frame2.png` before `frame10.png`; the same in every locale. */
+const NATURAL = new Intl.Collator("en", { numeric: true, sensitivity: "variant" })
+
+/** @throws InputError when the folder has no image files, or too many */
+export async function frameFiles(folder: string): Promise<string[]> {
+  const names = (await readdir(folder)).filter((name) => IMAGE_NAME.test(name))
+  if (names.length === 0 || names.length > MAX_FILES) {
+    const advice = "name them in order, as in frame-1.png"
+    throw new InputError(
+      `${folder}: expected 1 to ${MAX_FILES} PNG, JPEG or WebP files, got ${names.length} (${advice})`,
+    )
+  }
+  return names.sort((a, b) => NATURAL.compare(a, b) || (a < b ? -1 : 1)).map((name) => join(folder, name))
+}
+
+/** The images in order, each decoded when it is asked for. Throws as `decodeImage`, naming the file. */
+export async function* decodeFrames(files: readonly string[], behaviour: ImageBehaviour): AsyncGenerator<RgbImage> {
+  for (const file of files) {
+    yield await decodeImage(await readBounded(file, MAX_IMAGE_BYTES), { behaviour, source: file })
+  }
+}
+
+/** @throws InputError when the file is no plain file, or larger than `maxBytes` */
+export async function readBounded(file: string, maxBytes: number): Promise<Uint8Array> {
+  await using handle = await open(file)
+  const info = await handle.stat()
+  if (!info.isFile()) throw new InputError(`${file}: expected a file, got something else (check the path)`)
+  if (info.size > maxBytes) {
+    throw new InputError(`${file}: expected at most ${maxBytes} bytes, got ${info.size} (cut it first)`)
+  }
+  return handle.readFile()
+}
+
+/** The first bytes of a file, enough to tell its format. */
+export async function firstBytes(file: string, count: number): Promise<Uint8Array> {
+  await using handle = await open(file)
+  const info = await handle.stat()
+  if (!info.isFile()) throw new InputError(`${file}: expected a file, got something else (check the path)`)
+  const { buffer, bytesRead } = await handle.read(new Uint8Array(count), 0, count, 0)
+  return buffer.subarray(0, bytesRead)
+}

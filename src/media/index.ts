@@ -1,0 +1,3 @@
+export { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs } from "./ffmpeg.ts"
+export { type MediaOptions, openVideo, readAudioFile, type Video } from "./open.ts"
+export { type MediaStreams, type MediaUnit, mediaUnits } from "./units.ts"
