@@ -1,0 +1,123 @@
+/** @file The chat: messages, one answer at a time, read aloud when asked for. */
+import { Sound } from "../audio/sound.ts"
+import { type CallSettings, instructionsOf } from "../call/settings.ts"
+import { ServerError, type ServerFailure } from "../server/api.ts"
+import { createStore } from "../store.ts"
+import { type Attachment, dropAttachment } from "./attachments.ts"
+import { type ChatMessage, streamChat } from "./chat-api.ts"
+
+export type ChatLine = {
+  readonly id: number
+  readonly role: "user" | "assistant"
+  readonly text: string
+  readonly attachments: readonly Attachment[]
+  readonly state: "open" | "done" | "stopped" | "failed"
+}
+
+export type ChatState = {
+  readonly lines: readonly ChatLine[]
+  readonly busy: boolean
+  readonly failure: { readonly kind: ServerFailure; readonly message: string } | undefined
+  readonly firstTextMs: number | undefined
+}
+
+const EMPTY: ChatState = { lines: [], busy: false, failure: undefined, firstTextMs: undefined }
+
+export class ChatController {
+  readonly state = createStore<ChatState>(EMPTY)
+  #abort: AbortController | undefined
+  #sound: Promise<Sound> | undefined
+  #speaking: string | undefined
+  #nextId = 1
+
+  /** Sends a message and streams its answer. */
+  async send(text: string, attachments: readonly Attachment[], settings: CallSettings, aloud: boolean): Promise<void> {
+    if (this.state.get().busy || (text.trim() === "" && attachments.length === 0)) return
+    await this.#hush()
+    this.#add({ role: "user", text: text.trim(), attachments, state: "done" })
+    const messages = this.#messages(settings)
+    const id = this.#add({ role: "assistant", text: "", attachments: [], state: "open" })
+    const abort = new AbortController()
+    this.#abort = abort
+    this.#set({ busy: true, failure: undefined, firstTextMs: undefined })
+    const beganAtMs = performance.now()
+    const item = `chat-${id}`
+    try {
+      const request = { messages, ...(aloud ? { voice: settings.voice } : {}) }
+      for await (const delta of streamChat(request, abort.signal)) {
+        if (delta.text !== undefined && delta.text !== "") {
+          if (this.state.get().firstTextMs === undefined) this.#set({ firstTextMs: performance.now() - beganAtMs })
+          this.#change(id, (line) => ({ ...line, text: line.text + delta.text }))
+        }
+        if (delta.audio !== undefined) await this.#play(item, delta.audio)
+      }
+      if (aloud) (await this.#sound)?.end(item)
+      this.#change(id, (line) => ({ ...line, state: "done" }))
+    } catch (error) {
+      if (abort.signal.aborted) this.#change(id, (line) => ({ ...line, state: "stopped" }))
+      else {
+        const failure = error instanceof ServerError ? error : new ServerError("away", "")
+        this.#change(id, (line) => ({ ...line, state: "failed" }))
+        this.#set({ failure: { kind: failure.kind, message: failure.message } })
+      }
+    } finally {
+      this.#set({ busy: false })
+    }
+  }
+
+  /** Ends the answer that is being written or read aloud. */
+  async stop(): Promise<void> {
+    this.#abort?.abort()
+    await this.#hush()
+  }
+
+  async clear(): Promise<void> {
+    await this.stop()
+    for (const { attachments } of this.state.get().lines) for (const one of attachments) dropAttachment(one)
+    this.state.set(EMPTY)
+  }
+
+  dismiss(): void {
+    this.#set({ failure: undefined })
+  }
+
+  async #play(item: string, audio: string): Promise<void> {
+    this.#sound ??= Sound.open(undefined, {})
+    this.#speaking = item
+    const sound = await this.#sound
+    sound.play(item, audio)
+  }
+
+  async #hush(): Promise<void> {
+    const item = this.#speaking
+    this.#speaking = undefined
+    if (item !== undefined) await (await this.#sound)?.flush(item)
+  }
+
+  /** The conversation as the server wants it; attachments before the words about them. */
+  #messages(settings: CallSettings): ChatMessage[] {
+    const system = instructionsOf(settings)
+    const messages: ChatMessage[] = system === "" ? [] : [{ role: "system", content: system }]
+    for (const { role, text, attachments, state } of this.state.get().lines) {
+      if (state === "failed" || (role === "assistant" && text === "")) continue
+      const parts = attachments.flatMap((one) => one.parts)
+      if (role === "assistant" || parts.length === 0) messages.push({ role, content: text })
+      else messages.push({ role, content: text === "" ? parts : [...parts, { type: "text", text }] })
+    }
+    return messages
+  }
+
+  #add(line: Omit<ChatLine, "id">): number {
+    const id = this.#nextId++
+    this.#set({ lines: [...this.state.get().lines, { ...line, id }] })
+    return id
+  }
+
+  #change(id: number, change: (line: ChatLine) => ChatLine): void {
+    this.#set({ lines: this.state.get().lines.map((line) => (line.id === id ? change(line) : line)) })
+  }
+
+  #set(change: Partial<ChatState>): void {
+    this.state.set({ ...this.state.get(), ...change })
+  }
+}

@@ -1,0 +1,87 @@
+/** @file What the page asks the server over HTTP beside calls and chats. */
+
+/** Why a request failed, in kinds that people can act on. */
+export type ServerFailure = "away" | "full" | "locked" | "refused"
+
+export class ServerError extends Error {
+  readonly kind: ServerFailure
+  constructor(kind: ServerFailure, message: string) {
+    super(message)
+    this.kind = kind
+  }
+}
+
+export type Voice = { readonly id: string; readonly name: string }
+
+/** An access key for servers that want one; kept for this tab. */
+export const accessKey = {
+  get: (): string => sessionStorage.getItem("omni.key") ?? "",
+  set: (key: string): void =>
+    key === "" ? sessionStorage.removeItem("omni.key") : sessionStorage.setItem("omni.key", key),
+}
+
+/** A request to the server of the page. @throws ServerError, or the signal's reason */
+export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers)
+  if (accessKey.get() !== "") headers.set("authorization", `Bearer ${accessKey.get()}`)
+  let response: Response
+  try {
+    response = await fetch(path, { ...init, headers })
+  } catch (error) {
+    if (init.signal?.aborted === true) throw error
+    throw new ServerError("away", "the server does not answer")
+  }
+  if (response.ok) return response
+  const message = await response
+    .json()
+    .then((body: { error?: { message?: unknown } }) => String(body.error?.message ?? ""))
+    .catch(() => "")
+  throw new ServerError(failureOf(response.status), message)
+}
+
+export function failureOf(status: number): ServerFailure {
+  if (status === 401 || status === 403) return "locked"
+  if (status === 429 || status === 503) return "full"
+  return status === 502 || status === 504 ? "away" : "refused"
+}
+
+/** Whether the server can be reached, and takes more work. Undefined when all is well. */
+export async function checkServer(): Promise<ServerFailure | undefined> {
+  try {
+    await ask("/health", { signal: AbortSignal.timeout(4000) })
+    await ask("/v1/models", { signal: AbortSignal.timeout(4000) })
+    return undefined
+  } catch (error) {
+    return error instanceof ServerError ? error.kind : "away"
+  }
+}
+
+/** Name of the model that answers. */
+export async function fetchModel(): Promise<string> {
+  const body = (await (await ask("/v1/models")).json()) as { data?: { id?: unknown }[] }
+  return String(body.data?.[0]?.id ?? "")
+}
+
+/** Voices of the server; the model's own comes first. */
+export async function fetchVoices(): Promise<Voice[]> {
+  const body = (await (await ask("/v1/audio/voices")).json()) as { data?: unknown; voices?: unknown }
+  const list = Array.isArray(body.data) ? body.data : Array.isArray(body.voices) ? body.voices : []
+  const voices = list.flatMap((one: unknown): Voice[] => {
+    if (typeof one === "string") return [{ id: one, name: one }]
+    if (typeof one !== "object" || one === null) return []
+    const { id, name } = one as { id?: unknown; name?: unknown }
+    const key = id ?? name
+    return typeof key === "string" ? [{ id: key, name: typeof name === "string" ? name : key }] : []
+  })
+  return voices.some(({ id }) => id === "default") ? voices : [{ id: "default", name: "default" }, ...voices]
+}
+
+/** Stores a recording as a voice. @param wav a WAV file of 1 to 30 seconds */
+export async function addVoice(name: string, wav: Blob): Promise<Voice> {
+  const form = new FormData()
+  form.set("name", name)
+  form.set("audio_sample", wav, "voice.wav")
+  const body = (await (await ask("/v1/audio/voices", { method: "POST", body: form })).json()) as Partial<Voice>
+  if (typeof body.id !== "string") throw new ServerError("refused", "the server stored no voice")
+  return { id: body.id, name: body.name ?? name }
+}
