@@ -42,8 +42,8 @@ const TYPES: { readonly [extension: string]: string } = {
 }
 const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }
 
-/** Serves scripts by name, and `ort/…` from the installed onnxruntime-web; both below `isolated/` once more. */
-export async function servePage(scripts: ReadonlyMap<string, string>): Promise<PageServer> {
+/** Serves scripts and other files by name, and `ort/…` from the installed onnxruntime-web; both below `isolated/` once more. */
+export async function servePage(scripts: ReadonlyMap<string, string | Uint8Array>): Promise<PageServer> {
   const contentOf = async (name: string): Promise<string | Uint8Array | undefined> => {
     if (name === "") return "<!doctype html><title>test</title>"
     const ort = /^ort\/([\w.-]+\.(?:mjs|wasm))$/.exec(name)?.[1]
