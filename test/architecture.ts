@@ -12,6 +12,7 @@ export const LEVELS: Readonly<Record<string, number>> = {
   image: 2,
   tokenizer: 2,
   checkpoint: 2,
+  grammar: 3,
   nn: 3,
   runtime: 3,
   media: 3,
@@ -39,6 +40,7 @@ export const BUDGETS: Readonly<Record<string, number>> = {
   image: 400,
   tokenizer: 600,
   checkpoint: 600,
+  grammar: 500,
   nn: 800,
   runtime: 1400,
   media: 500,
@@ -51,7 +53,7 @@ export const BUDGETS: Readonly<Record<string, number>> = {
   train: 1200,
   engine: 700,
   eval: 600,
-  server: 1200,
+  server: 4000,
   cli: 700,
 }
 

@@ -125,3 +125,15 @@ test("an answer that is left early keeps what was decoded", async () => {
   for await (const step of generate(parts.model, cache, parts.model.embed([1, 2, 3]), GREEDY)) if (step?.id === 2) break
   expect([...cache.snapshot().slots.ids!.values]).toEqual([1, 2, 3, 4])
 })
+
+test("a constraint has the last word on every token, the end included, and is told each", async () => {
+  const told: number[] = []
+  const turns = [[2, 3], [1], [6]] // the model itself would say 0
+  const constraint = {
+    allowed: async () => Int32Array.of(turns[told.length]!.reduce((mask, id) => mask | (1 << id), 0)),
+    accept: (id: number) => void told.push(id),
+  }
+  const parts = tokenModel(7, () => [9, 1, 2, 3, 0, 0, 0])
+  expect((await collect(parts, { constraint, terminators: [6], minNewTokens: 5 })).ids).toEqual([3, 1, 6])
+  expect(told).toEqual([3, 1, 6])
+})

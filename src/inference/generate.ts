@@ -1,4 +1,5 @@
 /** @file Answers token by token: prefill, then decode steps with a sampler, until a terminator or the length limit. */
+import type { TokenConstraint } from "../grammar/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
 import type { Steps } from "../util/index.ts"
@@ -14,6 +15,8 @@ export type GenerateOptions = SamplingOptions & {
   readonly random: () => number
   /** Ids whose repetition is penalized from the start; in `chat` the prompt is not among them. */
   readonly seen?: readonly number[]
+  /** Which tokens may come; it decides on the end too, so `minNewTokens` has no say then. */
+  readonly constraint?: Pick<TokenConstraint, "allowed" | "accept">
 }
 
 /** One step's outcome: the sampled token, or nothing after a prefill step. Logits are the model's, before the sampler. */
@@ -50,18 +53,29 @@ export async function* decode(
   hidden: HostTensor,
   options: GenerateOptions,
 ): AsyncGenerator<GenerateStep, FinishReason, void> {
-  const { maxNewTokens, terminators, reserved, random } = options
+  const { maxNewTokens, terminators, reserved, random, constraint } = options
+  const sampling = constraint ? { ...options, minNewTokens: 0 } : options
   const answer: number[] = []
   let states = hidden
   for (;;) {
     const { logits, normed } = await model.lastLogits(states)
     const seen = [...(options.seen ?? []), ...answer]
-    const id = sample(logits.slice(), options, { seen, newTokens: answer.length, terminators, reserved }, random)
+    const choice = logits.slice()
+    if (constraint) forbidOthers(choice, await constraint.allowed())
+    const id = sample(choice, sampling, { seen, newTokens: answer.length, terminators, reserved }, random)
+    constraint?.accept(id)
     answer.push(id)
     yield { id, logits, normed }
     if (terminators.includes(id)) return "stop"
     if (answer.length >= maxNewTokens || cache.length >= model.config.maxPositionEmbeddings) return "length"
     states = (yield* inSteps(model.forward(cache, model.embed([id]))))[0]!
+  }
+}
+
+/** @param allowed bit `id & 31` of word `id >> 5` */
+function forbidOthers(logits: Float32Array, allowed: Int32Array): void {
+  for (let id = 0; id < logits.length; id++) {
+    if (((allowed[id >> 5]! >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY
   }
 }
 

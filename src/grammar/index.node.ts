@@ -1,0 +1,1 @@
+export { loadXgrammar } from "./xgrammar.node.ts"

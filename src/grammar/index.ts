@@ -1,0 +1,11 @@
+export {
+  answerGrammar,
+  type ConstraintFormat,
+  Constraints,
+  type ConstraintTool,
+  checkSchema,
+  type TokenConstraint,
+  type Xgrammar,
+} from "./constraint.ts"
+export type { SchemaMode } from "./json-grammar.ts"
+export { type ParsedToolCall, ToolCallParser, type ToolCallPiece } from "./tool-calls.ts"
