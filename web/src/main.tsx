@@ -1,8 +1,10 @@
 /** @file Starts the page. */
+import "./no-eval.ts"
+import "./styles/base.css"
+import "./styles/controls.css"
+import "./styles/call.css"
+import "./styles/chat.css"
 import { createRoot } from "react-dom/client"
-import { z } from "zod"
+import { App } from "./app.tsx"
 
-// zod's code generator would need eval, which the content policy forbids.
-z.config({ jitless: true })
-
-createRoot(document.getElementById("root")!).render(<main>omni</main>)
+createRoot(document.getElementById("root")!).render(<App />)

@@ -1,0 +1,152 @@
+/** @file The page: header, the three views, settings and messages. */
+import { useEffect, useState } from "react"
+import { CallController } from "./call/call-controller.ts"
+import type { CallMode } from "./call/call-state.ts"
+import { ChatController } from "./chat/chat-controller.ts"
+import type { Messages } from "./i18n/en.ts"
+import { LOCALES, LocaleContext, NOTICE_KEYS, useMessages } from "./i18n/index.ts"
+import { loadPreferences, type Preferences, savePreferences } from "./preferences.ts"
+import { fetchModel, type ServerFailure } from "./server/api.ts"
+import { useStore } from "./store.ts"
+import { CallView } from "./views/call-view.tsx"
+import { ChatView } from "./views/chat-view.tsx"
+import { Icon, type IconName } from "./views/icons.tsx"
+import { NoticeBar } from "./views/notice.tsx"
+import { SettingsDialog } from "./views/settings-dialog.tsx"
+
+const VIEWS = ["voice", "video", "chat"] as const
+type View = (typeof VIEWS)[number]
+const VIEW_ICONS = { voice: "phone", video: "video", chat: "chat" } as const satisfies Record<View, IconName>
+const POLL_MS = 15_000
+
+const viewOfHash = (): View => VIEWS.find((view) => location.hash === `#${view}`) ?? "voice"
+
+/** The model's name, asked for again while the server is away. */
+function useModel(): string | undefined {
+  const [model, setModel] = useState<string | undefined>("")
+  useEffect(() => {
+    const poll = () =>
+      void fetchModel().then(setModel, () => {
+        setModel(undefined)
+      })
+    poll()
+    const timer = setInterval(poll, POLL_MS)
+    return () => clearInterval(timer)
+  }, [])
+  return model
+}
+
+const failureText = (words: Messages, kind: ServerFailure, message: string): string =>
+  kind === "away"
+    ? words.noticeServerAway
+    : kind === "full"
+      ? words.noticeServerFull
+      : kind === "locked"
+        ? words.noticeKeyNeeded
+        : words.noticeRefused(message)
+
+function Page({ preferences, onChange }: { preferences: Preferences; onChange: (next: Preferences) => void }) {
+  const words = useMessages()
+  const [view, setView] = useState<View>(viewOfHash)
+  const [settingsOpen, setSettingsOpen] = useState(false)
+  const [problem, setProblem] = useState<string | undefined>(undefined)
+  const [call] = useState(() => new CallController(preferences.settings))
+  const [chat] = useState(() => new ChatController())
+  const model = useModel()
+  const { notice, phase, mode } = useStore(call.state)
+  const { failure } = useStore(chat.state)
+  const inCall = phase !== "idle"
+
+  useEffect(() => {
+    const moved = () => setView(viewOfHash())
+    window.addEventListener("hashchange", moved)
+    return () => window.removeEventListener("hashchange", moved)
+  }, [])
+  useEffect(() => {
+    const leave = () => call.hangUp()
+    window.addEventListener("pagehide", leave)
+    return () => window.removeEventListener("pagehide", leave)
+  }, [call])
+  useEffect(() => call.dispatch({ type: "settings", settings: preferences.settings }), [call, preferences.settings])
+
+  const text =
+    problem ??
+    (notice === undefined ? undefined : words[NOTICE_KEYS[notice]]) ??
+    (failure === undefined ? undefined : failureText(words, failure.kind, failure.message))
+  const dismiss = () => {
+    setProblem(undefined)
+    call.dispatch({ type: "dismiss" })
+    chat.dismiss()
+  }
+  // A running call stays in its view; the other kind would end it.
+  const shown: View = inCall && view !== "chat" ? mode : view
+  const names = { voice: words.viewVoice, video: words.viewVideo, chat: words.viewChat }
+  return (
+    <div className="page">
+      <a className="skip" href="#content">
+        {words.skip}
+      </a>
+      <header className="top">
+        <h1 className="brand">
+          <span className="brand-mark" aria-hidden="true" /> omni
+        </h1>
+        <nav className="tabs" aria-label={words.views}>
+          {VIEWS.map((one) => (
+            <a
+              key={one}
+              href={`#${one}`}
+              className="tab"
+              aria-current={shown === one ? "page" : undefined}
+              aria-disabled={inCall && one !== "chat" && one !== mode ? true : undefined}
+            >
+              <Icon name={VIEW_ICONS[one]} /> {names[one]}
+            </a>
+          ))}
+        </nav>
+        <p className="model" data-away={model === undefined}>
+          {model === undefined ? words.serverAway : model === "" ? "" : words.model(model)}
+        </p>
+        <button type="button" className="round plain" aria-label={words.settings} onClick={() => setSettingsOpen(true)}>
+          <Icon name="gear" />
+        </button>
+      </header>
+      <NoticeBar text={text} onDismiss={dismiss} />
+      <main id="content" tabIndex={-1}>
+        {shown === "chat" ? (
+          <ChatView
+            chat={chat}
+            settings={preferences.settings}
+            aloud={preferences.readAloud}
+            onAloud={(readAloud) => onChange({ ...preferences, readAloud })}
+            onProblem={setProblem}
+          />
+        ) : (
+          <CallView key={shown} call={call} mode={shown satisfies CallMode} theme={preferences.theme} />
+        )}
+      </main>
+      {settingsOpen ? (
+        <SettingsDialog
+          preferences={preferences}
+          inCall={inCall}
+          onChange={onChange}
+          onClose={() => setSettingsOpen(false)}
+        />
+      ) : undefined}
+    </div>
+  )
+}
+
+export function App() {
+  const [preferences, setPreferences] = useState(loadPreferences)
+  const { locale, theme } = preferences
+  useEffect(() => {
+    document.documentElement.lang = LOCALES[locale].tag
+    document.documentElement.dataset.theme = theme
+    savePreferences(preferences)
+  }, [preferences, locale, theme])
+  return (
+    <LocaleContext value={locale}>
+      <Page preferences={preferences} onChange={setPreferences} />
+    </LocaleContext>
+  )
+}
