@@ -1,3 +1,25 @@
+export { type ApiErrorBody, firstIssue } from "./api-error.ts"
+export {
+  SPEECH_FORMATS,
+  type SpeechRequest,
+  speechRequestSchema,
+  TRANSCRIPT_FORMATS,
+  type TranscriptionFields,
+  type TranscriptSegment,
+  transcriptionFieldsSchema,
+  voiceNameSchema,
+} from "./audio.ts"
+export {
+  type ChatDelta,
+  type ChatLogprob,
+  type ChatPart,
+  type ChatRequest,
+  type ChatRequestMessage,
+  type ChatToolCall,
+  type ChatUsage,
+  chatRequestSchema,
+  chatUsage,
+} from "./chat.ts"
 export { parseClientEvent, parseServerEvent, printEvent, RealtimeInputError } from "./realtime.ts"
 export { eventToBeta, sessionFromBeta } from "./realtime-beta.ts"
 export {

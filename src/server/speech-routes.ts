@@ -1,0 +1,155 @@
+/**
+ * @file `/v1/audio/speech` and `/v1/audio/voices`. The model reads a text by being asked to, with the official prompts: its
+ * transcript may differ from the text in small things, as the official demo's does.
+ */
+import { speechRequestSchema } from "../protocol/index.ts"
+import type { ChatMessage, ChatOptions } from "../session/index.ts"
+import { answerEvents, enter } from "./answers.ts"
+import { readForm, readJson } from "./body.ts"
+import type { RequestInfo, ServerContext } from "./context.ts"
+import { HttpError } from "./errors.ts"
+import { checkModel } from "./models.ts"
+import { createSoundEncoder, SOUND_TYPES, soundFormat } from "./sound-encoder.ts"
+import { eventStream } from "./sse.ts"
+import { voicePrompt } from "./voice-prompt.ts"
+import { OWN_VOICES, type StoredVoice } from "./voices.ts"
+
+const MAX_VOICE_BYTES = 10 * 1024 * 1024
+const READ_PROMPT = { en: "Please read the text below.", zh: "请朗读以下内容。" }
+
+/** @throws HttpError for what is wrong with the request, and what the engine throws */
+export async function speech(request: Request, context: ServerContext, info: RequestInfo): Promise<Response> {
+  const body = await readJson(request, speechRequestSchema, context.limits.maxBodyBytes)
+  checkModel(body.model, context)
+  const format = soundFormat(body.response_format ?? "mp3", "response_format")
+  if (body.speed != null && body.speed !== 1)
+    throw new HttpError(400, "speed: expected 1, got another (the model speaks at its own pace)", { param: "speed" })
+  const voice = context.voices.find(typeof body.voice === "string" ? body.voice : body.voice.id, info.owner)
+  const prompt: ChatMessage[] = voice ? [voicePrompt("voice_cloning", voice)] : []
+  const how = body.instructions ? `${body.instructions}\n` : ""
+  const language = /[\u4e00-\u9fff]/.test(body.input) ? "zh" : "en"
+  const options: ChatOptions = {
+    messages: [...prompt, { role: "user", content: `${how}${READ_PROMPT[language]}\n${body.input}` }],
+    speak: true,
+    // A text is read in about as many tokens as it has; more is rambling.
+    maxNewTokens: 64 + 2 * body.input.length,
+    ...(body.seed == null ? {} : { seed: Math.abs(body.seed) }),
+  }
+  const leave = await enter(context, info)
+  try {
+    const encoder = await createSoundEncoder(format)
+    const pieces = soundPieces(options, encoder, context, info)
+    if (body.stream_format === "sse")
+      return await eventStream(speechEvents(pieces), {
+        done: leave,
+        requestId: info.id,
+        onError: (error) => info.note({ streamError: error instanceof Error ? error.name : "unknown" }),
+      })
+    return await soundStream(pieces, SOUND_TYPES[format], leave)
+  } catch (error) {
+    leave()
+    throw error
+  }
+}
+
+type Usage = { readonly input_tokens: number; readonly output_tokens: number; readonly total_tokens: number }
+
+async function* soundPieces(
+  options: ChatOptions,
+  encoder: Awaited<ReturnType<typeof createSoundEncoder>>,
+  context: ServerContext,
+  info: RequestInfo,
+): AsyncGenerator<Uint8Array, Usage, void> {
+  let usage: Usage = { input_tokens: 0, output_tokens: 0, total_tokens: 0 }
+  let begun = false
+  for await (const event of answerEvents(options, context, info)) {
+    if (event.type === "audio-delta") {
+      if (!begun && encoder.head.length > 0) yield encoder.head
+      begun = true
+      const bytes = encoder.push(event.pcm)
+      if (bytes.length > 0) yield bytes
+    }
+    if (event.type !== "turn-end") continue
+    const { promptTokens: input_tokens, completionTokens: output_tokens } = event
+    usage = { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens }
+  }
+  info.signal.throwIfAborted()
+  if (!begun) throw new HttpError(500, "speech: expected sound, got an answer without any (try another seed)")
+  const rest = encoder.flush()
+  if (rest.length > 0) yield rest
+  return usage
+}
+
+async function* speechEvents(pieces: AsyncGenerator<Uint8Array, Usage, void>): AsyncGenerator<unknown, void, void> {
+  try {
+    for (;;) {
+      const { done, value } = await pieces.next()
+      if (done) {
+        yield { type: "speech.audio.done", usage: value }
+        return
+      }
+      yield { type: "speech.audio.delta", audio: Buffer.from(value).toString("base64") }
+    }
+  } finally {
+    await pieces.return(undefined as never)
+  }
+}
+
+/** A chunked body. A failure after its start cuts the connection: no byte of sound may be an error message. */
+async function soundStream(
+  pieces: AsyncGenerator<Uint8Array, Usage, void>,
+  type: string,
+  done: () => void,
+): Promise<Response> {
+  let next: IteratorResult<Uint8Array, Usage> | undefined = await pieces.next()
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        const { done: ended, value } = next ?? (await pieces.next())
+        next = undefined
+        if (!ended) {
+          controller.enqueue(value)
+          return
+        }
+        done()
+        controller.close()
+      } catch (error) {
+        done()
+        controller.error(error)
+      }
+    },
+    async cancel() {
+      done()
+      await pieces.return(undefined as never).catch(() => undefined)
+    },
+  })
+  return new Response(body, { headers: { "content-type": type } })
+}
+
+const voiceObject = ({ id, name, createdAt, sha256 }: StoredVoice) => ({
+  object: "audio.voice",
+  id,
+  name,
+  created_at: createdAt,
+  sha256,
+})
+
+export function listVoices(context: ServerContext, { owner }: RequestInfo): Response {
+  const own = OWN_VOICES.map((name) => ({ object: "audio.voice", id: name, name, created_at: context.createdAt }))
+  return Response.json({ object: "list", data: [...own, ...context.voices.list(owner).map(voiceObject)] })
+}
+
+/** Stores a recording of 1 to 30 s; `consent` is taken and not kept, as there is nobody to show it to. */
+export async function addVoice(request: Request, context: ServerContext, { owner }: RequestInfo): Promise<Response> {
+  const { fields, files } = await readForm(request, MAX_VOICE_BYTES)
+  const file = files.get("audio_sample") ?? files.get("file")
+  if (!file)
+    throw new HttpError(400, "audio_sample: expected a file, got none", { param: "audio_sample", code: "missing_file" })
+  const voice = await context.voices.add(fields.name ?? "", file, owner, context.nowMs())
+  return Response.json(voiceObject(voice), { status: 201 })
+}
+
+export async function deleteVoice(id: string, context: ServerContext, { owner }: RequestInfo): Promise<Response> {
+  await context.voices.remove(id, owner)
+  return Response.json({ id, object: "audio.voice.deleted", deleted: true })
+}

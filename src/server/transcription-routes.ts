@@ -1,0 +1,185 @@
+/**
+ * @file `/v1/audio/transcriptions` and `/translations`: the model is asked, with the official prompts, to write down what it
+ * hears. Recordings are heard in windows of at most 30 s, cut where it is quiet; times in the replies are those of windows.
+ */
+import {
+  firstIssue,
+  type TranscriptionFields,
+  type TranscriptSegment,
+  transcriptionFieldsSchema,
+} from "../protocol/index.ts"
+import type { ChatOptions, Sound } from "../session/index.ts"
+import { answerEvents, enter } from "./answers.ts"
+import { type Form, readForm } from "./body.ts"
+import { toSrt, toVtt } from "./captions.ts"
+import type { RequestInfo, ServerContext } from "./context.ts"
+import { HttpError } from "./errors.ts"
+import { soundOf } from "./files.ts"
+import { checkModel } from "./models.ts"
+import { eventStream } from "./sse.ts"
+import { cutAtSilences } from "./windows.ts"
+
+export type TranscriptionTask = "transcribe" | "translate"
+
+const PROMPTS = {
+  en: "Please listen to the audio snippet carefully and transcribe the content.",
+  zh: "请仔细听这段音频片段，并将其内容逐字记录。",
+}
+
+type Heard = {
+  readonly window: number
+  readonly start: number
+  readonly end: number
+  readonly text: string
+  readonly tokens: number
+}
+
+/** @throws HttpError and InputError for what is wrong with the request, and what the engine throws */
+export async function transcriptions(
+  task: TranscriptionTask,
+  request: Request,
+  context: ServerContext,
+  info: RequestInfo,
+): Promise<Response> {
+  const form = await readForm(request, context.limits.maxBodyBytes)
+  const fields = fieldsOf(form)
+  checkModel(fields.model, context)
+  const file = form.files.get("file")
+  if (!file) throw new HttpError(400, "file: expected a sound file, got none", { param: "file", code: "missing_file" })
+  const sound = await soundOf(file, "file", context, info.signal)
+  const seconds = sound.pcm.length / sound.sampleRateHz
+  info.note({ soundSeconds: Math.round(seconds * 10) / 10 })
+  const leave = await enter(context, info)
+  if (fields.stream) {
+    return await eventStream(transcriptEvents(task, fields, sound, context, info), {
+      done: leave,
+      requestId: info.id,
+      onError: (error) => info.note({ streamError: error instanceof Error ? error.name : "unknown" }),
+    })
+  }
+  try {
+    const segments: Heard[] = []
+    for await (const piece of listen(task, fields, sound, context, info))
+      if (typeof piece !== "string") segments.push(piece)
+    return reply(task, fields, seconds, segments)
+  } finally {
+    leave()
+  }
+}
+
+function fieldsOf({ fields }: Form): TranscriptionFields {
+  const parsed = transcriptionFieldsSchema.safeParse({ ...fields })
+  if (!parsed.success) {
+    const { message, param } = firstIssue(parsed.error)
+    throw new HttpError(400, message, { param, code: "invalid_value" })
+  }
+  if (fields.timestamp_granularities === "word")
+    throw new HttpError(
+      400,
+      "timestamp_granularities: expected segment, got word (the model gives no times of words)",
+      {
+        param: "timestamp_granularities",
+        code: "unsupported",
+      },
+    )
+  return parsed.data
+}
+
+/** Text as it is written, and each window when it is done. */
+async function* listen(
+  task: TranscriptionTask,
+  fields: TranscriptionFields,
+  { pcm, sampleRateHz }: Sound,
+  context: ServerContext,
+  info: RequestInfo,
+): AsyncGenerator<string | Heard, void, void> {
+  const language = task === "transcribe" && /^(zh|chinese)/i.test(fields.language ?? "") ? "zh" : "en"
+  const hint = fields.prompt ? `\n${fields.prompt}` : ""
+  for (const [window, { start, end }] of cutAtSilences(pcm, sampleRateHz).entries()) {
+    const audio = { pcm: pcm.slice(start, end), sampleRateHz }
+    const options: ChatOptions = {
+      messages: [
+        {
+          role: "user",
+          content: [
+            { type: "text", text: `${PROMPTS[language]}${hint}\n` },
+            { type: "audio", audio },
+          ],
+        },
+      ],
+      temperature: fields.temperature ?? 0,
+      maxNewTokens: 512,
+    }
+    for await (const event of answerEvents(options, context, info)) {
+      if (event.type === "text-delta") yield event.text
+      if (event.type !== "turn-end") continue
+      yield {
+        window,
+        start: start / sampleRateHz,
+        end: end / sampleRateHz,
+        text: event.text.trim(),
+        tokens: event.completionTokens,
+      }
+    }
+    info.signal.throwIfAborted()
+  }
+}
+
+const wholeText = (segments: readonly Heard[]) =>
+  segments
+    .map(({ text }) => text)
+    .filter((text) => text !== "")
+    .join(" ")
+const durationUsage = (seconds: number) => ({ type: "duration", seconds: Math.ceil(seconds) })
+
+function reply(
+  task: TranscriptionTask,
+  fields: TranscriptionFields,
+  seconds: number,
+  heard: readonly Heard[],
+): Response {
+  const text = wholeText(heard)
+  const plain = (body: string, type: string) =>
+    new Response(body, { headers: { "content-type": `${type}; charset=utf-8` } })
+  switch (fields.response_format) {
+    case "json":
+      return Response.json({ text, usage: durationUsage(seconds) })
+    case "text":
+      return plain(`${text}\n`, "text/plain")
+    case "srt":
+      return plain(toSrt(heard), "application/x-subrip")
+    case "vtt":
+      return plain(toVtt(heard), "text/vtt")
+    case "verbose_json": {
+      const segments = heard.map(({ window: id, start, end, text }): TranscriptSegment => {
+        // What the model does not tell is 0.
+        const unknown = { tokens: [], avg_logprob: 0, compression_ratio: 0, no_speech_prob: 0 }
+        return { id, seek: Math.round(start * 100), start, end, text, temperature: fields.temperature ?? 0, ...unknown }
+      })
+      const language = task === "translate" ? "english" : (fields.language ?? "")
+      return Response.json({ task, language, duration: seconds, text, segments, usage: durationUsage(seconds) })
+    }
+  }
+}
+
+async function* transcriptEvents(
+  task: TranscriptionTask,
+  fields: TranscriptionFields,
+  sound: Sound,
+  context: ServerContext,
+  info: RequestInfo,
+): AsyncGenerator<unknown, void, void> {
+  const segments: Heard[] = []
+  let pending = ""
+  for await (const piece of listen(task, fields, sound, context, info)) {
+    if (typeof piece !== "string") {
+      segments.push(piece)
+      pending = " "
+      continue
+    }
+    yield { type: "transcript.text.delta", delta: pending + piece }
+    pending = ""
+  }
+  const usage = durationUsage(sound.pcm.length / sound.sampleRateHz)
+  yield { type: "transcript.text.done", text: wholeText(segments), usage }
+}
