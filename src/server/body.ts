@@ -66,7 +66,7 @@ export function parseJson(text: string): unknown {
 }
 
 export type Form = {
-  readonly fields: Readonly<Record<string, string>>
+  readonly fields: Readonly<Record<string, string | undefined>>
   readonly files: ReadonlyMap<string, Uint8Array>
 }
 

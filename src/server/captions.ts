@@ -25,7 +25,9 @@ export function toSrt(cues: readonly Cue[]): string {
 }
 
 export function toVtt(cues: readonly Cue[]): string {
-  const escape = (text: string) => cueText(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
-  const body = cues.map(({ start, end, text }) => `${clock(start, ".")} --> ${clock(end, ".")}\n${escape(text)}\n\n`)
+  const escapeText = (text: string) => cueText(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
+  const body = cues.map(
+    ({ start, end, text }) => `${clock(start, ".")} --> ${clock(end, ".")}\n${escapeText(text)}\n\n`,
+  )
   return `WEBVTT\n\n${body.join("")}`
 }

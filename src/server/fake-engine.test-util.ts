@@ -8,10 +8,18 @@ import type { AnswerEvent, ChatOptions } from "../session/index.ts"
 import { BackendError } from "../util/index.ts"
 import { echoEngine } from "./realtime-engine.test-util.ts"
 
-const INFO = {
-  ...{ name: "fake", device: "cpu", quantize: "none", layers: 1, hiddenSize: 8, vocabSize: 32, loadMs: 1 },
-  ...{ sees: true, hears: true, speaks: true },
-} as const
+const INFO: Engine["info"] = {
+  name: "fake",
+  device: "cpu",
+  quantize: "none",
+  layers: 1,
+  hiddenSize: 8,
+  vocabSize: 32,
+  loadMs: 1,
+  sees: true,
+  hears: true,
+  speaks: true,
+}
 
 export type FakeEngine = Engine & { readonly questions: ChatOptions[]; running: number; mostRunning: number }
 
