@@ -26,10 +26,14 @@ export function flushed(state: CallState, itemId: string, playedMs: number): Ste
     state.answer?.itemId === itemId
       ? { ...state.answer, playedMs: audio_end_ms, receivedMs: audio_end_ms }
       : state.answer
-  const events: RealtimeClientEvent[] = [
-    { type: "conversation.item.truncate", item_id: itemId, content_index: 0, audio_end_ms },
-    ...state.afterFlush,
-  ]
+  // Of an item whose sound never came there is nothing to cut: the server would call that an error.
+  const cut: RealtimeClientEvent = {
+    type: "conversation.item.truncate",
+    item_id: itemId,
+    content_index: 0,
+    audio_end_ms,
+  }
+  const events = state.flushing.receivedMs > 0 ? [cut, ...state.afterFlush] : state.afterFlush
   return [{ ...state, answer, flushing: undefined, afterFlush: [] }, events.map((event) => ({ do: "send", event }))]
 }
 
