@@ -25,9 +25,12 @@ const FLAGS = [
   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
-/** A headless browser with a fresh profile, which it removes when it closes. */
-export function openChromium(executablePath: string): Promise<Browser> {
-  return chromium.launch({ executablePath, args: FLAGS, chromiumSandbox: false, timeout: 20_000 })
+/**
+ * A headless browser with a fresh profile, which it removes when it closes.
+ * @param more flags beside those that every test wants
+ */
+export function openChromium(executablePath: string, more: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({ executablePath, args: [...FLAGS, ...more], chromiumSandbox: false, timeout: 20_000 })
 }
 
 export type PageServer = AsyncDisposable & {

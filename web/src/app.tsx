@@ -107,7 +107,7 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
           {model === undefined ? words.serverAway : model === "" ? "" : words.model(model)}
         </p>
         <button type="button" className="round plain" aria-label={words.settings} onClick={() => setSettingsOpen(true)}>
-          <Icon name="gear" />
+          <Icon name="sliders" />
         </button>
       </header>
       <NoticeBar text={text} onDismiss={dismiss} />

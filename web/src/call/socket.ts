@@ -1,6 +1,6 @@
 /** @file The WebSocket of a call: frames in and out, and why it ended. */
 import { parseServerEvent, printEvent, type RealtimeClientEvent, type RealtimeServerEvent } from "../omni.ts"
-import { accessKey, checkServer } from "../server/api.ts"
+import { accessKey, checkServer, knownModel } from "../server/api.ts"
 import type { CloseCause } from "./call-state.ts"
 
 /** Sound beyond this is not worth sending: the connection is too slow for a call. */
@@ -15,7 +15,9 @@ export function openSocket(parts: {
   onEvent: (event: RealtimeServerEvent) => void
   onClose: (cause: CloseCause) => void
 }): CallSocket {
-  const url = new URL("./v1/realtime?model=default", location.href)
+  const url = new URL("./v1/realtime", location.href)
+  url.hash = ""
+  url.searchParams.set("model", knownModel() || "default")
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:"
   const key = accessKey.get()
   const socket = new WebSocket(url, ["realtime", ...(key === "" ? [] : [`openai-insecure-api-key.${key}`])])

@@ -2,7 +2,7 @@
  * @file `/v1/chat/completions` as the page uses it: streamed text and, when asked for, streamed sound. Typed here until the
  * engine's `protocol` has these messages.
  */
-import { ask, ServerError } from "../server/api.ts"
+import { ask, fetchModel, knownModel, ServerError } from "../server/api.ts"
 import { eventData } from "./event-stream.ts"
 
 export type ChatPart =
@@ -29,10 +29,11 @@ export async function* streamChat(request: ChatRequest, signal: AbortSignal): As
     request.voice === undefined
       ? {}
       : { modalities: ["text", "audio"], audio: { voice: request.voice, format: "pcm16" } }
+  const model = knownModel() || (await fetchModel())
   const response = await ask("/v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ model: "default", messages: request.messages, stream: true, ...spoken }),
+    body: JSON.stringify({ model, messages: request.messages, stream: true, ...spoken }),
     signal,
   })
   if (!response.body) throw new ServerError("away", "the answer has no body")

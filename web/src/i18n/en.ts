@@ -74,8 +74,8 @@ export const en = {
 
   exportTitle: "Keep this conversation",
   exportText: "Text",
-  exportWav: "Sound (WAV)",
-  exportHint: "You on the left channel, the answers on the right. The last 30 minutes.",
+  exportWav: "Sound",
+  exportHint: "Sound is a WAV file of the last 30 minutes: you on the left channel, the answers on the right.",
   clearCall: "Clear",
 
   talkMode: "Turns",

@@ -75,8 +75,8 @@ export const zh: Messages = {
 
   exportTitle: "保存这次对话",
   exportText: "文字",
-  exportWav: "声音 (WAV)",
-  exportHint: "左声道是您，右声道是回答。保留最近 30 分钟。",
+  exportWav: "声音",
+  exportHint: "声音为最近 30 分钟的 WAV 文件：左声道是您，右声道是回答。",
   clearCall: "清空",
 
   talkMode: "轮流方式",

@@ -56,10 +56,15 @@ export async function checkServer(): Promise<ServerFailure | undefined> {
   }
 }
 
+let latestModel = ""
+/** Name of the model as last seen; empty before {@link fetchModel}. */
+export const knownModel = (): string => latestModel
+
 /** Name of the model that answers. */
 export async function fetchModel(): Promise<string> {
   const body = (await (await ask("/v1/models")).json()) as { data?: { id?: unknown }[] }
-  return String(body.data?.[0]?.id ?? "")
+  latestModel = String(body.data?.[0]?.id ?? "")
+  return latestModel
 }
 
 /** Voices of the server; the model's own comes first. */

@@ -33,7 +33,7 @@ export function VoiceSettings({ settings, inCall, onChange }: Props) {
   const store = async (clip: Blob | undefined) => {
     if (!clip) return setResult(words.voiceUnreadable)
     try {
-      const voice = await addVoice(words.voiceName(new Date().toLocaleTimeString()), clip)
+      const voice = await addVoice(words.voiceName(new Date().toTimeString().slice(0, 8).replaceAll(":", ".")), clip)
       setVoices((all) => [...all, voice])
       onChange({ ...settings, voice: voice.id, voiceDescription: "" })
       setResult(words.voiceStored)

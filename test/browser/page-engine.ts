@@ -1,0 +1,116 @@
+/**
+ * @file An engine without a model for tests of the page: it measures what it hears and sees, finds turns by loudness, and
+ * answers with words and a tone that are made faster than they play.
+ */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { CallParts, Engine, EngineCall } from "../../src/engine/index.ts"
+import type { AnswerEvent, CallOptions } from "../../src/session/index.ts"
+
+export const ANSWER_WORDS = ["This ", "is ", "an ", "answer ", "of ", "several ", "seconds, ", "slowly ", "said."]
+const PIECE_MS = 800
+/** Length of a whole answer. */
+export const ANSWER_MS = ANSWER_WORDS.length * PIECE_MS
+
+export type Heard = {
+  calls: CallOptions[]
+  closed: number
+  samples: number
+  loudSamples: number
+  frames: { width: number; height: number }[]
+  texts: string[]
+  answers: number
+  /** Milliseconds heard of interrupted answers. */
+  cuts: number[]
+}
+
+const SPEECH_LEVEL = 0.02
+const END_MS = 400
+
+/** A tone whose parts join without a click. */
+function tone(startMs: number, lengthMs: number): Float32Array {
+  const first = startMs * 24
+  return Float32Array.from(
+    { length: lengthMs * 24 },
+    (_, i) => 0.3 * Math.sin((2 * Math.PI * 330 * (first + i)) / 24_000),
+  )
+}
+
+async function* answer(stopped: () => boolean, speak: boolean): AsyncGenerator<AnswerEvent, void, void> {
+  let text = ""
+  let audioMs = 0
+  await sleep(60)
+  for (const word of ANSWER_WORDS) {
+    if (stopped()) break
+    text += word
+    yield { type: "text-delta", text: word }
+    if (speak) yield { type: "audio-delta", pcm: tone(audioMs, PIECE_MS), text: word }
+    if (speak) audioMs += PIECE_MS
+    await sleep(80)
+  }
+  const timings = {
+    prefillMs: 20,
+    firstTextMs: 60,
+    firstAudioMs: 60,
+    totalMs: 60 + audioMs / 10,
+    decodeMs: 10,
+    speechMs: 10,
+  }
+  const finishReason = stopped() ? "interrupted" : "stop"
+  yield { type: "turn-end", finishReason, text, audioMs, promptTokens: 9, completionTokens: 9, timings }
+}
+
+export function pageEngine(heard: Heard): Engine {
+  const call = (options: CallOptions, { onEvent }: CallParts = {}): EngineCall => {
+    heard.calls.push(options)
+    let stop = false
+    let speaking = false
+    let quietMs = 0
+    let ms = 0
+    return {
+      async push({ pcm, frame, text }) {
+        if (text !== undefined) heard.texts.push(text)
+        if (frame) heard.frames.push({ width: frame.width, height: frame.height })
+        if (!pcm) return
+        ms += (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
+        heard.samples += pcm.length
+        const loud = Math.sqrt(pcm.reduce((sum, sample) => sum + sample * sample, 0) / pcm.length) > SPEECH_LEVEL
+        if (loud) heard.loudSamples += pcm.length
+        quietMs = loud ? 0 : quietMs + (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
+        if (!options.turns) return
+        if (loud && !speaking) {
+          speaking = true
+          onEvent?.({ type: "speech-start", atMs: ms, startMs: ms })
+        } else if (speaking && quietMs > END_MS) {
+          speaking = false
+          onEvent?.({ type: "speech-end", atMs: ms, endMs: ms - quietMs })
+        }
+      },
+      async append({ role, text }) {
+        heard.texts.push(`${role}: ${text}`)
+      },
+      respond(respond, signal) {
+        stop = false
+        heard.answers++
+        return answer(() => stop || signal?.aborted === true, respond?.speak !== false)
+      },
+      async interrupt({ heardMs } = {}) {
+        stop = true
+        if (heardMs !== undefined) heard.cuts.push(heardMs)
+        const text = ANSWER_WORDS.slice(0, Math.ceil((heardMs ?? ANSWER_MS) / PIECE_MS)).join("")
+        return { text, heardMs: heardMs ?? ANSWER_MS }
+      },
+      async clear() {},
+      snapshot: () => Promise.reject(new Error("no snapshots here")),
+      async close() {
+        heard.closed++
+      },
+      async [Symbol.asyncDispose]() {},
+    }
+  }
+  return {
+    info: {} as Engine["info"],
+    chat: ({ speak = false }, signal) => answer(() => signal?.aborted === true, speak),
+    call: async (options, parts) => call(options, parts),
+    stats: async () => ({ activeTasks: 0, openCalls: 0, memoryBytes: 0 }),
+  }
+}

@@ -1,0 +1,344 @@
+/**
+ * @file The page in a real browser: a call that is heard, answered with measured sound, interrupted by voice and by button, and
+ * hung up; video, push-to-talk, chat, voices; what goes wrong; every view checked by axe. Pictures of the views go to
+ * `test-artifacts/page`, for people to look at.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type { Browser, BrowserContext, Page } from "playwright-core"
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest"
+import { ensureWebBuilt } from "../../scripts/build-web.ts"
+import { readWav, writeWav } from "../../src/audio/index.ts"
+import { skipUnless } from "../skip.ts"
+import { findChromium, openChromium } from "./chromium.ts"
+import { ANSWER_MS } from "./page-engine.ts"
+import { type PageServer, servePageWithEngine } from "./page-server.ts"
+
+const ARTIFACTS = join(import.meta.dirname, "../../test-artifacts/page")
+const AXE = createRequire(import.meta.url).resolve("axe-core")
+const chromium = findChromium()
+
+/** Something like a voice: harmonics of a gliding pitch, syllables; then silence. The browser repeats it. */
+function voiceFile(path: string, speechS: number, periodS: number): void {
+  const rate = 48_000
+  const pcm = new Float32Array(periodS * rate)
+  let phase = 0
+  for (let i = 0; i < speechS * rate; i++) {
+    const t = i / rate
+    phase += (2 * Math.PI * (140 + 30 * Math.sin(2 * Math.PI * 1.7 * t))) / rate
+    const syllable = Math.max(0, Math.sin(2 * Math.PI * 3.5 * t)) ** 0.5
+    let value = 0
+    for (let harmonic = 1; harmonic <= 12; harmonic++) value += Math.sin(harmonic * phase) / harmonic
+    pcm[Math.floor(0.6 * rate) + i] = 0.22 * syllable * value
+  }
+  writeFileSync(path, writeWav(pcm, { sampleRateHz: rate }))
+}
+
+async function until<T>(what: string, get: () => T | undefined | false, timeoutMs = 9000): Promise<T> {
+  const deadline = Date.now() + timeoutMs
+  for (;;) {
+    const value = get()
+    if (value !== undefined && value !== false) return value
+    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms for ${what}`)
+    await new Promise((done) => setTimeout(done, 15))
+  }
+}
+
+const rms = (pcm: Float32Array) =>
+  Math.sqrt(pcm.reduce((sum, sample) => sum + sample * sample, 0) / Math.max(1, pcm.length))
+
+skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromium)")("the page in Chromium", () => {
+  const folder = mkdtempSync(join(tmpdir(), "omni-page-"))
+  let browser: Browser | undefined
+  let server: PageServer
+  let context: BrowserContext
+  let page: Page
+  let complaints: string[] = []
+
+  beforeAll(async () => {
+    const voice = join(folder, "voice.wav")
+    voiceFile(voice, 1.2, 5)
+    const [built, opened] = await Promise.all([
+      ensureWebBuilt(),
+      openChromium(chromium!, [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        `--use-file-for-fake-audio-capture=${voice}`,
+        "--autoplay-policy=no-user-gesture-required",
+      ]),
+    ])
+    browser = opened
+    server = await servePageWithEngine(built)
+    mkdirSync(ARTIFACTS, { recursive: true })
+  }, 40_000)
+  afterAll(async () => {
+    await browser?.close()
+    await server[Symbol.asyncDispose]()
+    rmSync(folder, { recursive: true })
+  })
+  afterEach(async () => {
+    server.condition = "well"
+    await context?.close()
+    expect(complaints).toEqual([])
+  })
+
+  async function open(
+    view: string,
+    options: { phone?: boolean; script?: string; locale?: string } = {},
+  ): Promise<void> {
+    complaints = []
+    context = await browser!.newContext({
+      viewport: options.phone ? { width: 390, height: 844 } : { width: 1280, height: 800 },
+      locale: options.locale ?? "en-US",
+      acceptDownloads: true,
+    })
+    page = await context.newPage()
+    page.setDefaultTimeout(8000)
+    page.on("pageerror", (error) => complaints.push(error.message))
+    page.on("console", (message) => {
+      // Connections that fail are part of some tests, and browsers log each of them.
+      if (message.type() === "error" && !/Failed to load resource|WebSocket connection/.test(message.text()))
+        complaints.push(message.text())
+    })
+    if (options.script) await page.addInitScript(options.script)
+    await page.goto(`${server.url}#${view}`)
+  }
+  const button = (name: string | RegExp) => page.getByRole("button", { name })
+  const status = (text: string) => page.locator(".status", { hasText: text }).waitFor()
+  const notice = (text: string) => page.getByRole("alert").getByText(text).waitFor()
+  async function saved(name: string): Promise<Uint8Array> {
+    const [download] = await Promise.all([page.waitForEvent("download"), button(name).click()])
+    const pieces: Buffer[] = []
+    for await (const piece of await download.createReadStream()) pieces.push(piece as Buffer)
+    return Buffer.concat(pieces)
+  }
+
+  test("a voice call is heard, answered aloud, interrupted by voice and by button, saved and hung up", async () => {
+    await open("voice")
+    const { heard } = server
+    const before = structuredClone({ ...heard, calls: heard.calls.length })
+    await button("Start call").click()
+    await until("an answer", () => heard.answers > before.answers)
+    // Sound of the microphone arrived, as much of it loud as was spoken.
+    expect((heard.loudSamples - before.loudSamples) / 24_000).toBeGreaterThan(0.4)
+    expect(heard.calls.at(-1)).toMatchObject({ sampleRateHz: 24_000, turns: {} })
+    await status("Speaking")
+    await until("barge-in by voice", () => heard.cuts.length > before.cuts.length)
+    const firstCut = heard.cuts.at(-1)!
+    expect(firstCut).toBeGreaterThan(500)
+    expect(firstCut).toBeLessThan(ANSWER_MS)
+    await page.getByText("interrupted").first().waitFor()
+    await until("a second answer", () => heard.answers > before.answers + 1)
+    await status("Speaking")
+    await page.waitForTimeout(400)
+    await button("Interrupt").click()
+    await until("the cut", () => heard.cuts.length > before.cuts.length + 1)
+    expect(heard.cuts.at(-1)!).toBeLessThan(3000)
+    const firstSound = await page.locator("[data-test=first-sound]").textContent()
+    expect(Number.parseInt(firstSound!, 10)).toBeGreaterThan(0)
+    expect(await page.locator("[data-test=real-time-factor]").textContent()).toMatch(/^0\.\d\d$/)
+    const closed = heard.closed
+    await button("Hang up").click()
+    await until("the call's end", () => heard.closed > closed)
+
+    const text = new TextDecoder().decode(await saved("Text"))
+    expect(text).toMatch(/You: \[Spoken\]\n\nomni: This is an .*\[interrupted\]/)
+    const wav = readWav(await saved("Sound"))
+    expect([wav.channels, wav.sampleRateHz]).toEqual([2, 24_000])
+    const [mic, out] = [0, 1].map((side) => wav.samples.filter((_, i) => i % 2 === side)) as [
+      Float32Array,
+      Float32Array,
+    ]
+    // The answer left the loudspeaker: as long as the server was told, and at the tone's level.
+    const sounding = out.filter((sample) => Math.abs(sample) > 1e-4)
+    const cutMs = heard.cuts.slice(before.cuts.length).reduce((sum, ms) => sum + ms, 0)
+    expect(Math.abs(sounding.length / 24 - cutMs)).toBeLessThan(250)
+    expect(rms(sounding)).toBeCloseTo(0.3 / Math.SQRT2, 1)
+    expect(rms(mic)).toBeGreaterThan(0.005)
+  }, 30_000)
+
+  test("a video call shows and sends what the camera sees", async () => {
+    await open("video")
+    const { heard } = server
+    const before = heard.frames.length
+    await button("Start video call").click()
+    await until("two pictures", () => heard.frames.length >= before + 2)
+    expect(heard.frames[before]).toEqual({ width: 448, height: 252 })
+    expect(heard.calls.at(-1)).toMatchObject({ mode: "omni" })
+    await button("HD").click()
+    await until("a large picture", () => heard.frames.at(-1)!.width > 448)
+    await page.getByText(`${heard.frames.at(-1)!.width} × ${heard.frames.at(-1)!.height}`).waitFor()
+    await screenshots("video-call")
+    await button("Hang up").click()
+    await page.getByText("The camera is off.").waitFor()
+  }, 20_000)
+
+  test("push-to-talk by keyboard, and typing, are answered", async () => {
+    await open("voice")
+    const { heard } = server
+    await button("Settings").click()
+    await page.getByLabel("Push to talk").check()
+    await page.getByLabel("System prompt").fill("Be brief.")
+    await page.getByLabel("Language of the answers").selectOption("zh")
+    await page.getByRole("dialog").getByRole("button", { name: "Close" }).click()
+    await button("Start call").click()
+    await status("Listening")
+    const answers = heard.answers
+    const samples = heard.samples
+    await page.locator(".status").click()
+    await page.keyboard.down("Space")
+    await status("Hearing you")
+    await page.waitForTimeout(500)
+    await page.keyboard.up("Space")
+    await until("an answer", () => heard.answers > answers)
+    expect((heard.samples - samples) / 24).toBeGreaterThan(300)
+    expect((heard.samples - samples) / 24).toBeLessThan(1200)
+    expect(heard.calls.at(-1)).toMatchObject({ instructions: "Be brief.\n请用中文回答。" })
+    expect(heard.calls.at(-1)).not.toHaveProperty("turns")
+    await status("Speaking")
+    await page.keyboard.press("Escape")
+    await status("Listening")
+    await page.getByLabel("Type instead of speaking").fill("In writing")
+    await page.keyboard.press("Enter")
+    await until("the text", () => heard.texts.includes("In writing"))
+    await until("another answer", () => heard.answers > answers + 1)
+  }, 20_000)
+
+  test("a chat takes dropped pictures and sound, and reads its answer aloud", async () => {
+    await open("chat")
+    const wav = writeWav(
+      Float32Array.from({ length: 24_000 }, (_, i) => Math.sin(i / 9) / 3),
+      { sampleRateHz: 24_000 },
+    )
+    const dropped = await page.evaluateHandle(
+      async ({ sound }) => {
+        const canvas = new OffscreenCanvas(40, 30)
+        canvas.getContext("2d")!.fillRect(0, 0, 20, 20)
+        const transfer = new DataTransfer()
+        transfer.items.add(new File([await canvas.convertToBlob()], "square.png", { type: "image/png" }))
+        transfer.items.add(new File([new Uint8Array(sound)], "tone.wav", { type: "audio/wav" }))
+        transfer.items.add(new File(["x"], "broken.png", { type: "image/png" }))
+        return transfer
+      },
+      { sound: [...wav] },
+    )
+    await page.locator(".chat").dispatchEvent("drop", { dataTransfer: dropped })
+    await notice("broken.png could not be read.")
+    await button("Dismiss message").click()
+    await page.getByLabel("Read answers aloud").check()
+    await page.getByRole("textbox", { name: "Message" }).fill("What are these?")
+    await screenshots("chat-files")
+    await page.keyboard.press("Enter")
+    await page.getByText("I got 1 pictures, 1 sounds and your words.").waitFor()
+    const { messages, modalities, audio } = server.chats.at(-1) as {
+      messages: { content: { type: string; image_url?: { url: string }; input_audio?: { data: string } }[] }[]
+      modalities: string[]
+      audio: object
+    }
+    expect([modalities, audio]).toEqual([["text", "audio"], { voice: "default", format: "pcm16" }])
+    const parts = messages[0]!.content
+    expect(parts.map(({ type }) => type)).toEqual(["image_url", "input_audio", "text"])
+    expect(parts[0]!.image_url!.url).toMatch(/^data:image\/jpeg;base64,/)
+    const sent = readWav(Buffer.from(parts[1]!.input_audio!.data, "base64"))
+    expect([sent.sampleRateHz, sent.samples.length, rms(sent.samples) > 0.2]).toEqual([16_000, 16_000, true])
+    await screenshots("chat-answer")
+  }, 20_000)
+
+  test("a voice is recorded, stored and chosen for the next call", async () => {
+    await open("voice")
+    await button("Settings").click()
+    await page.locator("option", { hasText: "Alto" }).waitFor({ state: "attached" })
+    await screenshots("settings")
+    await button("Record five seconds").click()
+    await page.getByText("The new voice is chosen.").waitFor({ timeout: 9000 })
+    const { seconds, loudest } = server.stored.at(-1)!
+    expect(seconds).toBe(5)
+    expect(loudest).toBeGreaterThan(0.02)
+    expect(await page.getByLabel("Voice of the answers").inputValue()).toBe("voice_1")
+  }, 20_000)
+
+  test("a blocked microphone is told in words, and nothing connects", async () => {
+    await open("voice", {
+      script: `navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError") }`,
+    })
+    const calls = server.heard.calls.length
+    await button("Start call").click()
+    await notice("The microphone is blocked.")
+    await status("Ready")
+    expect(server.heard.calls.length).toBe(calls)
+    await screenshots("refused")
+  }, 20_000)
+
+  test("a server that goes away is waited for; one that is full says so", async () => {
+    await open("voice")
+    await button("Start call").click()
+    await status("Listening")
+    server.condition = "away"
+    await notice("The server does not answer.")
+    await status("Trying again")
+    server.condition = "full"
+    await notice("The server is busy")
+    server.condition = "well"
+    await page.locator(".status:not([data-status=retrying], [data-status=connecting])").waitFor({ timeout: 12_000 })
+    expect(await page.getByRole("alert").textContent()).toBe("")
+    await button("Hang up").click()
+    server.condition = "full"
+    await page.goto(`${server.url}#chat`)
+    await page.getByRole("textbox", { name: "Message" }).fill("Hello?")
+    await page.keyboard.press("Enter")
+    await notice("The server is busy")
+  }, 30_000)
+
+  test("the page speaks Chinese", async () => {
+    await open("voice", { locale: "zh-CN" })
+    await button("开始通话").waitFor()
+    expect(await page.locator("html").getAttribute("lang")).toBe("zh-Hans")
+    await screenshots("chinese")
+  })
+
+  test("every view passes axe, in both colours and sizes", async () => {
+    for (const phone of [false, true]) {
+      await open("voice", { phone })
+      for (const view of ["voice", "video", "chat"]) {
+        await page.goto(`${server.url}#${view}`)
+        await screenshots(view)
+      }
+      await page.goto(`${server.url}#voice`)
+      await button("Start call").click()
+      await status("Speaking")
+      await screenshots("call")
+      await context.close()
+    }
+  }, 40_000)
+
+  /** Pictures in both colours and checks what assistive technology would stumble over. */
+  async function screenshots(name: string): Promise<void> {
+    const size = page.viewportSize()!.width < 600 ? "phone" : "desktop"
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" })
+      await page.waitForTimeout(30)
+      await page.screenshot({ path: join(ARTIFACTS, `${name}-${size}-${colorScheme}.png`) })
+      await page.evaluate(await axeSource())
+      const violations = await page.evaluate(async () => {
+        const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: AxeViolation[] }> } }
+        return (await axe.run()).violations.map(({ id, impact, nodes }) => ({
+          id,
+          impact,
+          nodes: nodes.map((one) => one.html),
+        }))
+      })
+      const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical")
+      expect(serious, `${name} ${size} ${colorScheme}`).toEqual([])
+    }
+  }
+})
+
+type AxeViolation = { id: string; impact: string | null; nodes: { html: string }[] }
+
+let axe: Promise<string> | undefined
+function axeSource(): Promise<string> {
+  axe ??= import("node:fs/promises").then(({ readFile }) => readFile(AXE, "utf8"))
+  return axe
+}
