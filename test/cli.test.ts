@@ -243,7 +243,7 @@ describe("help and version", () => {
     expect(help.stdout).not.toContain(ESCAPES)
     expect(version).toMatchObject({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" })
     const message =
-      "omni: command: expected chat, convert, doctor, init, live, models, pull, got sing (see omni --help)\n"
+      "omni: command: expected chat, convert, doctor, init, live, models, pull, serve, got sing (see omni --help)\n"
     expect(wrong).toMatchObject({ code: 2, stdout: "", stderr: message })
   })
 

@@ -12,9 +12,19 @@ import { isReaderGone } from "./interrupt.ts"
 import { live } from "./live.ts"
 import { models } from "./models.ts"
 import { pull } from "./pull.ts"
+import { serve } from "./serve.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has arguments of its own, and citty's type is invariant
-const commands: { readonly [name: string]: CommandDef<any> } = { chat, convert, doctor, init, live, models, pull }
+const commands: { readonly [name: string]: CommandDef<any> } = {
+  chat,
+  convert,
+  doctor,
+  init,
+  live,
+  models,
+  pull,
+  serve,
+}
 
 const omni = defineCommand({
   meta: { name: "omni", version: packageJson.version, description: "MiniCPM-o 2.6 on your own machine" },

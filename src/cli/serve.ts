@@ -1,0 +1,155 @@
+/** @file `omni serve`: OpenAI's HTTP and Realtime protocols and the web page, from one model. */
+import { spawn } from "node:child_process"
+import { existsSync } from "node:fs"
+import { homedir } from "node:os"
+import { basename, isAbsolute, join } from "node:path"
+import { defineCommand } from "citty"
+import { DEVICES, QUANTIZE_KINDS, startEngineProcess } from "../engine/index.node.ts"
+import {
+  createLogger,
+  createServer,
+  localCertificate,
+  machineNames,
+  readCertificate,
+  type ServerOptions,
+  Supervisor,
+} from "../server/index.ts"
+import { ConfigError } from "../util/index.ts"
+import { cacheFolder, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { modelFolder } from "./hub-settings.ts"
+import { interruptible } from "./interrupt.ts"
+import { createOutput } from "./output.ts"
+
+const PAGE = join(import.meta.dirname, "..", "..", "web", "dist")
+
+const FLAGS = {
+  ...MODEL_FLAGS,
+  host: {
+    type: "string",
+    description: "address to listen on; others than this machine's own need a key",
+    default: "127.0.0.1",
+  },
+  port: { type: "string", description: "port to listen on, 0 for any", valueHint: "N", default: "8000" },
+  "api-key": {
+    type: "string",
+    description: "keys that clients must send, with commas between; or in OMNI_API_KEY",
+    valueHint: "KEY",
+  },
+  tls: {
+    type: "boolean",
+    description: "HTTPS with a certificate made for this machine (microphones need it from elsewhere)",
+  },
+  "tls-cert": { type: "string", description: "your own certificate, PEM", valueHint: "FILE" },
+  "tls-key": { type: "string", description: "its private key, PEM", valueHint: "FILE" },
+  origin: { type: "string", description: "other pages that may ask, with commas between", valueHint: "URL" },
+  name: { type: "string", description: "name of the model for clients", valueHint: "NAME" },
+  "max-sessions": { type: "string", description: "requests, and calls, at once", valueHint: "N", default: "8" },
+  queue: { type: "string", description: "requests that may wait", valueHint: "N", default: "64" },
+  "rate-limit": { type: "string", description: "requests per minute and key", valueHint: "N" },
+  "max-body": { type: "string", description: "largest request in MiB", valueHint: "N", default: "64" },
+  timeout: { type: "string", description: "longest request in seconds", valueHint: "N", default: "1800" },
+  "remote-files": { type: "boolean", description: "fetch images, sound and videos that requests name by URL" },
+  voices: { type: "string", description: "folder of stored voices", valueHint: "DIR" },
+  web: { type: "string", description: "folder of the built page", valueHint: "DIR" },
+  "no-open": { type: "boolean", description: "do not open the page in a browser" },
+  ...OUTPUT_FLAGS,
+} as const
+
+/** The folder for what must last: `$XDG_DATA_HOME/omni`, or `~/.local/share/omni`. */
+function dataFolder(): string {
+  const shared = process.env.XDG_DATA_HOME ?? ""
+  return join(isAbsolute(shared) ? shared : join(homedir(), ".local", "share"), "omni")
+}
+
+/** Parts between commas. A key that is too short is a mistake: who guesses has all the time. */
+function listFlag(flag: string, value: string | undefined, least = 1): string[] {
+  const parts = (value ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "")
+  if (parts.some((part) => part.length < least))
+    throw new ConfigError(
+      `--${flag}: expected at least ${least} characters, got fewer (make one: openssl rand -hex 24)`,
+    )
+  return parts
+}
+
+function openBrowser(url: string): void {
+  const [command, ...args] =
+    process.platform === "darwin"
+      ? ["open", url]
+      : process.platform === "win32"
+        ? ["cmd", "/c", "start", "", url]
+        : ["xdg-open", url]
+  const child = spawn(command!, args, { stdio: "ignore", detached: true })
+  child.on("error", () => undefined) // a machine without a browser
+  child.unref()
+}
+
+export const serve = defineCommand({
+  meta: { name: "serve", description: "OpenAI's HTTP and Realtime protocols, and the page to talk to" },
+  args: FLAGS,
+  async run({ args, rawArgs }) {
+    const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
+    const threads = numberFlag("threads", args.threads, 1)
+    const port = numberFlag("port", args.port, 0)!
+    const perMinute = numberFlag("rate-limit", args["rate-limit"], 1)
+    const keys = listFlag("api-key", args["api-key"] ?? process.env.OMNI_API_KEY, 8)
+    if ((args["tls-cert"] === undefined) !== (args["tls-key"] === undefined))
+      throw new ConfigError("--tls-cert: expected --tls-key beside it, got one of the two")
+    const webRoot = args.web ?? (existsSync(join(PAGE, "index.html")) ? PAGE : undefined)
+    if (webRoot !== undefined && !existsSync(join(webRoot, "index.html")))
+      throw new ConfigError(`--web: expected a folder with index.html, got ${webRoot}`)
+    const load = {
+      model: await modelFolder(args.model),
+      device: choice("device", args.device, DEVICES),
+      quantize: choice("quantize", args.quantize, QUANTIZE_KINDS),
+      cacheFolder: cacheFolder(),
+      ...(threads === undefined ? {} : { threads }),
+    }
+    const tls =
+      args["tls-cert"] !== undefined
+        ? await readCertificate(args["tls-cert"], args["tls-key"]!)
+        : args.tls
+          ? await localCertificate(join(dataFolder(), "tls"), machineNames([args.host]))
+          : undefined
+    const log = createLogger((line) => {
+      if (!output.json && args.quiet !== true) process.stderr.write(line)
+    })
+    await interruptible(async (signal) => {
+      await using source = await Supervisor.start(
+        { start: () => startEngineProcess(), load, log, onProgress: output.progress },
+        signal,
+      )
+      output.done()
+      const options: ServerOptions = {
+        ...{ source, log, keys, origins: listFlag("origin", args.origin) },
+        model: args.name ?? basename(args.model),
+        maxSessions: numberFlag("max-sessions", args["max-sessions"], 1)!,
+        maxQueue: numberFlag("queue", args.queue, 0)!,
+        limits: {
+          maxBodyBytes: numberFlag("max-body", args["max-body"], 1)! * 1024 * 1024,
+          totalMs: numberFlag("timeout", args.timeout, 1)! * 1000,
+        },
+        voicesFolder: args.voices ?? join(dataFolder(), "voices"),
+        ...(perMinute === undefined ? {} : { requestsPerMinute: perMinute }),
+        ...(webRoot === undefined ? {} : { webRoot }),
+        ...(args["remote-files"] ? { remoteFiles: {} } : {}),
+        ...(tls ? { tls } : {}),
+      }
+      const server = await createServer(options)
+      try {
+        const url = await server.listen(port, args.host)
+        output.record({ type: "listening", url, model: options.model })
+        output.text(`${url}${webRoot === undefined ? "/v1" : ""}\n`)
+        const wanted = process.stdout.isTTY && webRoot !== undefined && !rawArgs.includes("--no-open")
+        if (wanted && !output.json) openBrowser(url)
+        await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }))
+        output.note("stopping")
+      } finally {
+        await server.close()
+      }
+      // Ended by a signal, as servers are: no error, and no exit code of one.
+    })
+  },
+})

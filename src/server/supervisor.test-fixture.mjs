@@ -1,0 +1,2 @@
+/** @file An engine process that dies at once. */
+process.exit(3)
