@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { CallParts, Engine, EngineCall } from "../../src/engine/index.ts"
-import type { AnswerEvent, CallOptions } from "../../src/session/index.ts"
+import type { AnswerEvent, CallOptions, ChatOptions } from "../../src/session/index.ts"
 
 export const ANSWER_WORDS = ["This ", "is ", "an ", "answer ", "of ", "several ", "seconds, ", "slowly ", "said."]
 const PIECE_MS = 800
@@ -21,7 +21,26 @@ export type Heard = {
   answers: number
   /** Milliseconds heard of interrupted answers. */
   cuts: number[]
+  /** Questions with whole inputs. */
+  chats: ChatOptions[]
+  /** Questions wait as long as this is set. */
+  busy: boolean
 }
+
+export const nothingHeard = (): Heard => ({
+  ...{
+    calls: [],
+    closed: 0,
+    samples: 0,
+    loudSamples: 0,
+    frames: [],
+    texts: [],
+    answers: 0,
+    cuts: [],
+    chats: [],
+    busy: false,
+  },
+})
 
 const SPEECH_LEVEL = 0.02
 const END_MS = 400
@@ -35,11 +54,13 @@ function tone(startMs: number, lengthMs: number): Float32Array {
   )
 }
 
-async function* answer(stopped: () => boolean, speak: boolean): AsyncGenerator<AnswerEvent, void, void> {
+type Answers = AsyncGenerator<AnswerEvent, void, void>
+
+async function* answer(stopped: () => boolean, speak: boolean, words = ANSWER_WORDS): Answers {
   let text = ""
   let audioMs = 0
   await sleep(60)
-  for (const word of ANSWER_WORDS) {
+  for (const word of words) {
     if (stopped()) break
     text += word
     yield { type: "text-delta", text: word }
@@ -109,7 +130,15 @@ export function pageEngine(heard: Heard): Engine {
   }
   return {
     info: {} as Engine["info"],
-    chat: ({ speak = false }, signal) => answer(() => signal?.aborted === true, speak),
+    async *chat(options, signal) {
+      heard.chats.push(options)
+      const content = options.messages.at(-1)?.content ?? ""
+      const count = (type: string) =>
+        typeof content === "string" ? 0 : content.filter((part) => part.type === type).length
+      const words = `I got ${count("image")} pictures and ${count("audio")} sounds.`.split(/(?<= )/)
+      while (heard.busy && signal?.aborted !== true) await sleep(10)
+      yield* answer(() => signal?.aborted === true, options.speak === true, words)
+    },
     call: async (options, parts) => call(options, parts),
     stats: async () => ({ activeTasks: 0, openCalls: 0, memoryBytes: 0 }),
   }

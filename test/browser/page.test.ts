@@ -11,10 +11,11 @@ import type { Browser, BrowserContext, Page } from "playwright-core"
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest"
 import { ensureWebBuilt } from "../../scripts/build-web.ts"
 import { readWav, writeWav } from "../../src/audio/index.ts"
+import type { ContentPart, Sound } from "../../src/session/index.ts"
 import { skipUnless } from "../skip.ts"
 import { findChromium, openChromium } from "./chromium.ts"
 import { ANSWER_MS } from "./page-engine.ts"
-import { type PageServer, servePageWithEngine } from "./page-server.ts"
+import { type PageServer, PLACES, servePageWithEngine } from "./page-server.ts"
 
 const ARTIFACTS = join(import.meta.dirname, "../../test-artifacts/page")
 const AXE = createRequire(import.meta.url).resolve("axe-core")
@@ -79,7 +80,8 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     rmSync(folder, { recursive: true })
   })
   afterEach(async () => {
-    server.condition = "well"
+    server.open = true
+    server.heard.busy = false
     await context?.close()
     expect(complaints).toEqual([])
   })
@@ -107,6 +109,8 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
   }
   const button = (name: string | RegExp) => page.getByRole("button", { name })
   const status = (text: string) => page.locator(".status", { hasText: text }).waitFor()
+  const CONNECTED = ["listening", "hearing", "thinking", "speaking"].map((one) => `[data-status=${one}]`).join()
+  const connected = () => page.locator(`.status:is(${CONNECTED})`).waitFor({ timeout: 12_000 })
   const notice = (text: string) => page.getByRole("alert").getByText(text).waitFor()
   async function saved(name: string): Promise<Uint8Array> {
     const [download] = await Promise.all([page.waitForEvent("download"), button(name).click()])
@@ -142,6 +146,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const closed = heard.closed
     await button("Hang up").click()
     await until("the call's end", () => heard.closed > closed)
+    await screenshots("after-call")
 
     const text = new TextDecoder().decode(await saved("Text"))
     expect(text).toMatch(/You: \[Spoken\]\n\nomni: This is an .*\[interrupted\]/)
@@ -214,11 +219,36 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     )
     const dropped = await page.evaluateHandle(
       async ({ sound }) => {
+        /** Three seconds of a moving square and a tone, as a browser records them: without a length in the header. */
+        async function recorded(): Promise<Blob> {
+          const canvas = document.createElement("canvas")
+          Object.assign(canvas, { width: 320, height: 240 })
+          const paint = canvas.getContext("2d")!
+          const timer = setInterval(() => paint.fillRect((performance.now() / 20) % 300, 50, 20, 20), 50)
+          const context = new AudioContext()
+          const tone = context.createMediaStreamDestination()
+          const oscillator = context.createOscillator()
+          oscillator.connect(tone)
+          oscillator.start()
+          const tracks = [...canvas.captureStream(10).getTracks(), ...tone.stream.getTracks()]
+          const recorder = new MediaRecorder(new MediaStream(tracks), { mimeType: "video/webm" })
+          const data = new Promise<Blob>((resolve) =>
+            recorder.addEventListener("dataavailable", (e) => resolve(e.data)),
+          )
+          recorder.start()
+          await new Promise((done) => setTimeout(done, 3400))
+          recorder.stop()
+          const blob = await data
+          clearInterval(timer)
+          await context.close()
+          return blob
+        }
         const canvas = new OffscreenCanvas(40, 30)
         canvas.getContext("2d")!.fillRect(0, 0, 20, 20)
         const transfer = new DataTransfer()
         transfer.items.add(new File([await canvas.convertToBlob()], "square.png", { type: "image/png" }))
         transfer.items.add(new File([new Uint8Array(sound)], "tone.wav", { type: "audio/wav" }))
+        transfer.items.add(new File([await recorded()], "clip.webm", { type: "video/webm" }))
         transfer.items.add(new File(["x"], "broken.png", { type: "image/png" }))
         return transfer
       },
@@ -231,32 +261,32 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.getByRole("textbox", { name: "Message" }).fill("What are these?")
     await screenshots("chat-files")
     await page.keyboard.press("Enter")
-    await page.getByText("I got 1 pictures, 1 sounds and your words.").waitFor()
-    const { messages, modalities, audio } = server.chats.at(-1) as {
-      messages: { content: { type: string; image_url?: { url: string }; input_audio?: { data: string } }[] }[]
-      modalities: string[]
-      audio: object
-    }
-    expect([modalities, audio]).toEqual([["text", "audio"], { voice: "default", format: "pcm16" }])
-    const parts = messages[0]!.content
-    expect(parts.map(({ type }) => type)).toEqual(["image_url", "input_audio", "text"])
-    expect(parts[0]!.image_url!.url).toMatch(/^data:image\/jpeg;base64,/)
-    const sent = readWav(Buffer.from(parts[1]!.input_audio!.data, "base64"))
-    expect([sent.sampleRateHz, sent.samples.length, rms(sent.samples) > 0.2]).toEqual([16_000, 16_000, true])
+    await page.getByText("I got 4 pictures and 2 sounds.").waitFor()
+    // What the engine was given, decoded: the picture, the sound, the video's seconds and its sound, the words.
+    const { messages, speak } = server.heard.chats.at(-1)!
+    expect(speak).toBe(true)
+    const parts = messages.at(-1)!.content as readonly ContentPart[]
+    expect(parts.map(({ type }) => type).join()).toBe("image,audio,image,image,image,audio,text")
+    expect(parts[0]).toMatchObject({ image: { width: 40, height: 30 } })
+    expect(parts[2]).toMatchObject({ image: { width: 320, height: 240 } })
+    const { audio } = parts[1] as { audio: Sound }
+    expect([audio.pcm.length / audio.sampleRateHz, rms(audio.pcm) > 0.2]).toEqual([1, true])
     await screenshots("chat-answer")
   }, 20_000)
 
   test("a voice is recorded, stored and chosen for the next call", async () => {
     await open("voice")
     await button("Settings").click()
-    await page.locator("option", { hasText: "Alto" }).waitFor({ state: "attached" })
     await screenshots("settings")
     await button("Record five seconds").click()
     await page.getByText("The new voice is chosen.").waitFor({ timeout: 9000 })
-    const { seconds, loudest } = server.stored.at(-1)!
-    expect(seconds).toBe(5)
-    expect(loudest).toBeGreaterThan(0.02)
-    expect(await page.getByLabel("Voice of the answers").inputValue()).toBe("voice_1")
+    expect(await page.getByLabel("Voice of the answers").inputValue()).toMatch(/^voice_/)
+    await page.keyboard.press("Escape")
+    const calls = server.heard.calls.length
+    await button("Start call").click()
+    const { voice } = await until("the call", () => server.heard.calls[calls])
+    expect(voice!.pcm.length / voice!.sampleRateHz).toBe(5)
+    expect(rms(voice!.pcm)).toBeGreaterThan(0.005)
   }, 20_000)
 
   test("a blocked microphone is told in words, and nothing connects", async () => {
@@ -274,21 +304,30 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
   test("a server that goes away is waited for; one that is full says so", async () => {
     await open("voice")
     await button("Start call").click()
-    await status("Listening")
-    server.condition = "away"
+    await connected()
+    server.open = false
     await notice("The server does not answer.")
     await status("Trying again")
-    server.condition = "full"
+    server.open = true
+    const others = Array.from({ length: PLACES }, () => new WebSocket(`${server.url.replace("http", "ws")}v1/realtime`))
     await notice("The server is busy")
-    server.condition = "well"
-    await page.locator(".status:not([data-status=retrying], [data-status=connecting])").waitFor({ timeout: 12_000 })
+    for (const other of others) other.close()
+    await connected()
     expect(await page.getByRole("alert").textContent()).toBe("")
     await button("Hang up").click()
-    server.condition = "full"
+    server.heard.busy = true
+    const body = JSON.stringify({ model: "test-model", messages: [{ role: "user", content: "x" }] })
+    const headers = { "content-type": "application/json" }
+    const ask = () => fetch(`${server.url}v1/chat/completions`, { method: "POST", headers, body })
+    const before = server.heard.chats.length
+    const asked = Array.from({ length: PLACES }, ask)
+    await until("a full server", () => server.heard.chats.length === before + PLACES)
     await page.goto(`${server.url}#chat`)
     await page.getByRole("textbox", { name: "Message" }).fill("Hello?")
     await page.keyboard.press("Enter")
     await notice("The server is busy")
+    server.heard.busy = false
+    expect((await Promise.all(asked)).map((response) => response.status)).toEqual(Array(PLACES).fill(200))
   }, 30_000)
 
   test("the page speaks Chinese", async () => {
@@ -321,21 +360,25 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
       await page.waitForTimeout(30)
       await page.screenshot({ path: join(ARTIFACTS, `${name}-${size}-${colorScheme}.png`) })
       await page.evaluate(await axeSource())
-      const violations = await page.evaluate(async () => {
-        const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: AxeViolation[] }> } }
-        return (await axe.run()).violations.map(({ id, impact, nodes }) => ({
+      // Colours alone differ between the two.
+      const rules = colorScheme === "dark" ? { runOnly: ["color-contrast"] } : {}
+      const violations = await page.evaluate(async (options) => {
+        const { axe } = globalThis as unknown as { axe: Axe }
+        return (await axe.run(options)).violations.map(({ id, impact, nodes }) => ({
           id,
           impact,
           nodes: nodes.map((one) => one.html),
         }))
-      })
+      }, rules)
       const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical")
       expect(serious, `${name} ${size} ${colorScheme}`).toEqual([])
     }
   }
 })
 
-type AxeViolation = { id: string; impact: string | null; nodes: { html: string }[] }
+type Axe = {
+  run(options: object): Promise<{ violations: { id: string; impact: string | null; nodes: { html: string }[] }[] }>
+}
 
 let axe: Promise<string> | undefined
 function axeSource(): Promise<string> {

@@ -93,7 +93,12 @@ async function videoParts(file: Blob, url: string): Promise<ChatPart[]> {
   video.preload = "auto"
   video.src = url
   await happened(video, "loadeddata")
-  const seconds = Number.isFinite(video.duration) ? video.duration : 1
+  if (!Number.isFinite(video.duration)) {
+    // Browsers' own recordings do not say how long they are: the end tells.
+    video.currentTime = Number.MAX_SAFE_INTEGER
+    await happened(video, "seeked")
+  }
+  const seconds = Number.isFinite(video.duration) ? video.duration : video.currentTime
   const frames = Math.max(1, Math.min(MAX_VIDEO_FRAMES, Math.floor(seconds)))
   const parts: ChatPart[] = []
   for (let i = 0; i < frames; i++) {

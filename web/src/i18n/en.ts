@@ -104,7 +104,7 @@ export const en = {
   accessKeyHint: "Only needed when the server was started with one. Kept until this tab closes.",
 
   chatWelcome: "Ask anything",
-  chatHint: "Drop pictures, sound or videos here, or paste them.",
+  chatHint: "Add pictures, sound or videos: attach, drop or paste them.",
   chatPlaceholder: "Message",
   chatLog: "Conversation",
   attach: "Attach files",

@@ -105,7 +105,7 @@ export const zh: Messages = {
   accessKeyHint: "仅当服务器设置了密钥时需要；关闭标签页后不保留。",
 
   chatWelcome: "有什么想问的？",
-  chatHint: "可以把图片、声音或视频拖到这里，也可以粘贴。",
+  chatHint: "可以添加图片、声音或视频：选择、拖入或粘贴。",
   chatPlaceholder: "消息",
   chatLog: "对话",
   attach: "添加文件",

@@ -67,18 +67,13 @@ export async function fetchModel(): Promise<string> {
   return latestModel
 }
 
-/** Voices of the server; the model's own comes first. */
+/** Voices of the server; the model's own comes first. Names that are ids as well are other names for it. */
 export async function fetchVoices(): Promise<Voice[]> {
-  const body = (await (await ask("/v1/audio/voices")).json()) as { data?: unknown; voices?: unknown }
-  const list = Array.isArray(body.data) ? body.data : Array.isArray(body.voices) ? body.voices : []
-  const voices = list.flatMap((one: unknown): Voice[] => {
-    if (typeof one === "string") return [{ id: one, name: one }]
-    if (typeof one !== "object" || one === null) return []
-    const { id, name } = one as { id?: unknown; name?: unknown }
-    const key = id ?? name
-    return typeof key === "string" ? [{ id: key, name: typeof name === "string" ? name : key }] : []
-  })
-  return voices.some(({ id }) => id === "default") ? voices : [{ id: "default", name: "default" }, ...voices]
+  const body = (await (await ask("/v1/audio/voices")).json()) as { data?: { id?: unknown; name?: unknown }[] }
+  const stored = (body.data ?? []).flatMap(({ id, name }): Voice[] =>
+    typeof id === "string" && typeof name === "string" && id !== name ? [{ id, name }] : [],
+  )
+  return [{ id: "default", name: "default" }, ...stored]
 }
 
 /** Stores a recording as a voice. @param wav a WAV file of 1 to 30 seconds */
