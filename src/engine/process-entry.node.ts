@@ -15,7 +15,7 @@ const host = new EngineHost({
 })
 process.on("message", (command: Command) => {
   void host.handle(command).then(() => {
-    if (command.type === "close") process.disconnect()
+    if (command.type === "close") process.disconnect?.()
   })
 })
 process.on("disconnect", () => process.exit())

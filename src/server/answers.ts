@@ -17,12 +17,16 @@ export async function* answerEvents(
   const timer = setTimeout(() => {
     idle.abort(new DOMException("the engine gave nothing for too long", "TimeoutError"))
   }, context.limits.idleMs)
+  const signal = AbortSignal.any([info.signal, idle.signal])
   try {
-    for await (const event of context.source.engine.chat(options, AbortSignal.any([info.signal, idle.signal]))) {
+    for await (const event of context.source.engine.chat(options, signal)) {
       timer.refresh()
       if (event.type === "turn-end") noteEnd(event, context, info)
       yield event
     }
+  } catch (error) {
+    signal.throwIfAborted() // why it was stopped says more than that it was
+    throw error
   } finally {
     clearTimeout(timer)
   }

@@ -25,7 +25,8 @@ export function toSrt(cues: readonly Cue[]): string {
 }
 
 export function toVtt(cues: readonly Cue[]): string {
-  const escapeText = (text: string) => cueText(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
+  const escapeText = (text: string) =>
+    cueText(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
   const body = cues.map(
     ({ start, end, text }) => `${clock(start, ".")} --> ${clock(end, ".")}\n${escapeText(text)}\n\n`,
   )

@@ -50,6 +50,9 @@ export function toHttpError(error: unknown, requestId: string): HttpError {
     })
   if (error instanceof DOMException && error.name === "TimeoutError")
     return new HttpError(504, "request: expected an answer in time, got none (ask for less)", { code: "timeout" })
+  // Nobody reads this: the status is for the log and the metrics.
+  if (error instanceof Error && error.name === "AbortError")
+    return new HttpError(499, "request: expected a client that waits, got one that left", { code: "cancelled" })
   return new HttpError(500, `internal error (the server's log tells more under ${requestId})`, {
     code: "internal_error",
   })
