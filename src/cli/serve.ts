@@ -6,6 +6,7 @@ import { basename, isAbsolute, join } from "node:path"
 import { defineCommand } from "citty"
 import { DEVICES, QUANTIZE_KINDS, startEngineProcess } from "../engine/index.node.ts"
 import {
+  checkHost,
   createLogger,
   createServer,
   localCertificate,
@@ -95,6 +96,7 @@ export const serve = defineCommand({
     const port = numberFlag("port", args.port, 0)!
     const perMinute = numberFlag("rate-limit", args["rate-limit"], 1)
     const keys = listFlag("api-key", args["api-key"] ?? process.env.OMNI_API_KEY, 8)
+    checkHost(args.host, keys) // before minutes of loading
     if ((args["tls-cert"] === undefined) !== (args["tls-key"] === undefined))
       throw new ConfigError("--tls-cert: expected --tls-key beside it, got one of the two")
     const webRoot = args.web ?? (existsSync(join(PAGE, "index.html")) ? PAGE : undefined)

@@ -71,6 +71,12 @@ export type OmniServer = {
   close(graceMs?: number): Promise<void>
 }
 
+/** @throws ConfigError when others could ask without a key */
+export function checkHost(host: string, keys: readonly string[]): void {
+  if (isLoopback(host) || keys.length > 0) return
+  throw new ConfigError(`--host: expected an address of this machine alone, got ${host} (give --api-key for others)`)
+}
+
 type Env = { Variables: { info: RequestInfo } }
 
 /** @throws ConfigError, or what opening the voices throws */
