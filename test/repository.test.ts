@@ -76,6 +76,20 @@ describe("package.json", () => {
   })
 })
 
+describe("the page", () => {
+  test("reaches the engine's folders through one file alone", () => {
+    const sources = readdirSync(join(ROOT, "web/src"), { recursive: true, encoding: "utf8" })
+      .map((path) => path.replaceAll("\\", "/"))
+      .filter((path) => /\.tsx?$/.test(path) && !path.includes(".test."))
+    expect(sources.length).toBeGreaterThan(30)
+    const outside = sources.filter((path) => /from "(\.\.\/)+src\//.test(read(`web/src/${path}`)))
+    expect(outside).toEqual(["omni.ts"])
+    const headless = sources.filter((path) => !/^\/\*\*\s+(\* )?@file /.test(read(`web/src/${path}`)))
+    expect(headless).toEqual([])
+    expect(sources.filter((path) => read(`web/src/${path}`).split("\n").length > 301)).toEqual([])
+  })
+})
+
 describe("documents", () => {
   const documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].concat(
     readdirSync(join(ROOT, "docs"), { recursive: true, encoding: "utf8" })

@@ -1,7 +1,7 @@
-/** @file How the page is built. `npx vite web` serves it while it is edited, beside an `omni serve` on port 8080. */
+/** @file How the page is built. `npx vite web` serves it while it is edited, beside an `omni serve` on port 8000. */
 import { defineConfig } from "vite"
 
-const SERVER = "http://127.0.0.1:8080"
+const SERVER = "http://127.0.0.1:8000"
 
 export default defineConfig({
   root: import.meta.dirname,

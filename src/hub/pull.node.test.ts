@@ -340,13 +340,16 @@ describe("wrong content", () => {
     await expect(pull({ signal: abort.signal, hub: { sleep } })).rejects.toThrow("aborted")
     abort = undefined
     const part = join(repoFolder(), "blobs", `${sha256(bytes)}.omni-part`)
-    expect(statSync(part).size).toBe(100_000)
+    // What was on its way when the connection was cut may be lost.
+    const { size } = statSync(part)
+    expect(size).toBeGreaterThan(5)
+    expect(size).toBeLessThanOrEqual(100_000)
     const damaged = readFileSync(part)
     damaged[5]! ^= 1
     writeFileSync(part, damaged)
     hub.requests.length = 0
     expectWhole((await pull()).directory)
-    expect(hub.fileRequests(SHARD).map(({ range }) => range)).toEqual(["bytes=100000-", undefined])
+    expect(hub.fileRequests(SHARD).map(({ range }) => range)).toEqual([`bytes=${size}-`, undefined])
   })
 
   test("lengths that lie: too short is asked for again, too long is cut, both checked", async () => {

@@ -32,7 +32,7 @@ function Plot({ values, label, theme }: { values: readonly number[]; label: stri
         height: HEIGHT,
         cursor: { show: false },
         legend: { show: false },
-        padding: [8, 8, 0, 0],
+        padding: [8, 8, 8, 0],
         scales: { x: { time: false }, y: { range: (_plot, _low, high) => [0, Math.max(500, high * 1.1)] } },
         axes: [
           { ...axis, show: false },
