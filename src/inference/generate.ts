@@ -2,7 +2,7 @@
 import type { TokenConstraint } from "../grammar/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
-import type { Steps } from "../util/index.ts"
+import { inSteps } from "../util/index.ts"
 import type { TokenModel } from "./language-model.ts"
 import { type SamplingOptions, sample } from "./sampler.ts"
 
@@ -76,14 +76,5 @@ export async function* decode(
 function forbidOthers(logits: Float32Array, allowed: Int32Array): void {
   for (let id = 0; id < logits.length; id++) {
     if (((allowed[id >> 5]! >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY
-  }
-}
-
-/** The same steps, as steps without a token. */
-async function* inSteps<T>(steps: Steps<T>): AsyncGenerator<undefined, T, void> {
-  for (;;) {
-    const { done, value } = await steps.next()
-    if (done) return value
-    yield undefined
   }
 }

@@ -11,3 +11,16 @@ export async function runSteps<T>(steps: Steps<T>, signal?: AbortSignal): Promis
     if (done) return value
   }
 }
+
+/** Steps inside a generator that yields values as well: each is a step without one. Left early, the steps end too. */
+export async function* inSteps<T>(steps: Steps<T>): AsyncGenerator<undefined, T, void> {
+  try {
+    for (;;) {
+      const { done, value } = await steps.next()
+      if (done) return value
+      yield undefined
+    }
+  } finally {
+    await steps.return(undefined as T)
+  }
+}
