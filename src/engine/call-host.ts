@@ -16,9 +16,8 @@ export class CallHost {
   private readonly queue: StepQueue
   private readonly onEvent: (event: CallEvent) => void
   private last: Promise<unknown> = Promise.resolve()
-  /** Answers asked for and not ended. */
-  private answering = 0
-  private stop: AbortController | undefined
+  /** Stops the answers asked for, those that wait for their turn too. */
+  private readonly stops = new Set<AbortController>()
   private open: boolean
 
   constructor(call: Call, queue: StepQueue, onEvent: (event: CallEvent) => void) {
@@ -35,13 +34,13 @@ export class CallHost {
       case "push":
         for (const event of this.call.push(action.input)) this.onEvent(event)
         // During an answer input waits; it is read when the answer is over.
-        return this.answering > 0 ? undefined : await this.perceive(signal)
+        return this.stops.size > 0 ? undefined : await this.perceive(signal)
       case "append":
         return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
       case "respond":
         return await this.respond(action.options, onAnswer, signal)
       case "interrupt":
-        this.stop?.abort(new DOMException("interrupted", "AbortError"))
+        this.stopAnswers("interrupted")
         return await this.inTurn(async () => this.call.interrupt(action.heardMs))
       case "clear":
         return this.call.clear()
@@ -55,8 +54,12 @@ export class CallHost {
   /** Ends the call; what is at work stops after its step. */
   async close(): Promise<void> {
     this.open = false
-    this.stop?.abort(new DOMException("hung up", "AbortError"))
+    this.stopAnswers("hung up")
     await this.inTurn(async () => {})
+  }
+
+  private stopAnswers(reason: string): void {
+    for (const stop of this.stops) stop.abort(new DOMException(reason, "AbortError"))
   }
 
   private async respond(
@@ -65,10 +68,9 @@ export class CallHost {
     signal: AbortSignal,
   ): Promise<void> {
     const stop = new AbortController()
-    this.answering++
+    this.stops.add(stop)
     try {
       await this.inTurn(async () => {
-        this.stop = stop
         const either = AbortSignal.any([signal, stop.signal])
         const deliver = (event: AnswerEvent | CallEvent | undefined) => {
           if (event && isAnswer(event)) onAnswer(event)
@@ -77,8 +79,7 @@ export class CallHost {
         await this.queue.run(this.call.respond(options), deliver, either)
       })
     } finally {
-      this.stop = undefined
-      this.answering--
+      this.stops.delete(stop)
       // What was said meanwhile is read now; its failure has nobody to go to but the next command.
       if (this.open) this.perceive(new AbortController().signal).catch(() => {})
     }
@@ -86,7 +87,7 @@ export class CallHost {
 
   private perceive(signal: AbortSignal): Promise<void> {
     return this.inTurn(async () => {
-      if (this.answering > 0 || !this.open) return
+      if (this.stops.size > 0 || !this.open) return
       await this.queue.run(this.call.perceive(), (event) => event && this.onEvent(event), signal)
     })
   }
