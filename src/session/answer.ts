@@ -99,6 +99,7 @@ export async function* writeAnswer(
   const speech = speaker ? new SpeechTrack(voiceOf(model), behaviour, f32Data(speaker), draw) : undefined
   record.spoken = speech !== undefined
   const { tokenizer } = model.prompts
+  const terminators = terminatorIds(tokenizer)
   const writer = behaviour.officialText ? officialPieces(tokenizer) : livePieces(tokenizer)
   const stops = new StopScanner(options.stop ?? [])
   const prefillMs = now() - startMs
@@ -134,6 +135,8 @@ export async function* writeAnswer(
   }
 
   const steps = tokens(model, request, sampling)
+  // Text alone need not wait for company.
+  const pieceTokens = speech || behaviour.officialText ? behaviour.pieceTokens : 1
   let waiting: number[] = []
   let finishReason: FinishReason = "stop"
   for (;;) {
@@ -149,11 +152,14 @@ export async function* writeAnswer(
       record.ids.push(value.id)
       waiting.push(value.id)
     }
-    yield undefined
-    const ends = value && terminatorIds(tokenizer).includes(value.id)
-    if (waiting.length < behaviour.pieceTokens && !ends) continue
+    const ends = value && terminators.includes(value.id)
+    if (!value || (waiting.length < pieceTokens && !ends)) {
+      yield undefined
+      continue
+    }
     const text = stops.push(writer.push(waiting))
     waiting = []
+    if (text === "") yield undefined
     yield* show(text)
     if (stops.stopped || speech?.ended) {
       finishReason = stops.stopped ? "stop" : "interrupted"

@@ -5,8 +5,8 @@
  */
 import { minEncodableSamples, resample } from "../audio/index.ts"
 import { checkSampling, DEFAULT_SAMPLING, type Message, systemMessage } from "../inference/index.ts"
-import { InputError, type Steps } from "../util/index.ts"
-import { writeAnswer } from "./answer.ts"
+import { InputError, inSteps, type Steps } from "../util/index.ts"
+import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { Conversation, type Room } from "./conversation.ts"
@@ -39,7 +39,6 @@ const DEFAULT_CONTEXT = 8192
 const KEPT_SHARE = 0.75
 /** Slices of the last frame of a question, as in the official demo. */
 const LAST_FRAME_SLICES = 6
-const DEFAULT_ANSWER_TOKENS = 512
 
 export class Call {
   private readonly parts: CallParts
@@ -77,11 +76,6 @@ export class Call {
     const perception = parts.voices.remembering(parts.model.perception)
     yield* conversation.read([message], { omniInput, perception, room: call.room })
     return call
-  }
-
-  /** Positions that the model remembers. */
-  get positions(): number {
-    return this.conversation.length
   }
 
   /** Takes input without reading it. @throws InputError for damaged input */
@@ -125,7 +119,7 @@ export class Call {
       const message = { role: "user" as const, content: [{ plain: `\n${options.instructions}` }] }
       yield* inSteps(this.conversation.read([message], { room: this.room }))
     }
-    const wished = merged.maxNewTokens ?? DEFAULT_ANSWER_TOKENS
+    const wished = merged.maxNewTokens ?? DEFAULT_CALL_TOKENS
     const reserve = Math.min(wished, Math.floor(this.room.limit / 4))
     this.conversation.makeRoom(reserve + 32, this.room)
     yield* this.waitingEvents.splice(0)
@@ -276,17 +270,4 @@ export function withoutUndefined(options: AnswerOptions): AnswerOptions {
   const { temperature, topK, topP, repetitionPenalty, minNewTokens, maxNewTokens, seed } = options
   const all = { temperature, topK, topP, repetitionPenalty, minNewTokens, maxNewTokens, seed }
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
-}
-
-/** Steps as steps without an event. */
-export async function* inSteps<T>(steps: Steps<T>): AsyncGenerator<undefined, T, void> {
-  try {
-    for (;;) {
-      const { done, value } = await steps.next()
-      if (done) return value
-      yield undefined
-    }
-  } finally {
-    await steps.return(undefined as T)
-  }
 }

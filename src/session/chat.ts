@@ -13,10 +13,10 @@ import {
   VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import { f32Data } from "../tensor/index.ts"
-import { createRandom, InputError } from "../util/index.ts"
+import { createRandom, InputError, inSteps } from "../util/index.ts"
 import { emptyAnswer, writeAnswer } from "./answer.ts"
 import { BEHAVIOURS } from "./behaviour.ts"
-import { checkAnswer, inSteps } from "./call.ts"
+import { checkAnswer } from "./call.ts"
 import { UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
 import type { AnswerEvent, ChatMessage, ChatOptions, ContentPart } from "./types.ts"

@@ -82,17 +82,9 @@ export class Conversation {
     return this.state.cache
   }
 
-  get ledger(): Ledger {
-    return this.state.ledger
-  }
-
   /** Frames of sound that the encoder remembers. */
   get audioFrames(): number {
     return this.state.audio?.cache.length ?? 0
-  }
-
-  get started(): boolean {
-    return this.state.prompt.started
   }
 
   /** What there is to save. */
@@ -108,7 +100,8 @@ export class Conversation {
   /**
    * Reads messages, one piece each, in one pass over the language model. The first message of all is a closed turn of its
    * own; later ones of the user open a turn where one is due.
-   * @param encode takes the place of the audio encoder, for a voice that was encoded before
+   * @param options.perception takes the place of the model's encoders, for a voice that was encoded before
+   * @param options.room what to do when the context is full; without it the model's own limit is an error
    * @throws InputError for wrong contents, or when the context is full
    */
   async *read(
@@ -116,6 +109,8 @@ export class Conversation {
     options: Pick<ContentOptions, "omniInput" | "maxSliceNums"> & {
       readonly perception?: EmbedParts
       readonly room?: Room
+      /** The messages are an answer, its opening included. */
+      readonly asAnswer?: boolean
     } = {},
   ): Steps<ReadPiece[]> {
     const { state, model } = this
@@ -138,8 +133,9 @@ export class Conversation {
         audio = started ? stream : undefined
         embeds.push(rows)
         const end = at + piece.ids.length
-        if (started) ledger.addUnit({ start: at, openingLength, end })
-        else ledger.addSystem(end)
+        if (!started) ledger.addSystem(end)
+        else if (options.asAnswer) ledger.addAnswer(at, end)
+        else ledger.addUnit({ start: at, openingLength, end })
         started = true
         at = end
       }
@@ -173,20 +169,10 @@ export class Conversation {
 
   /** Reads an answer that was given earlier, in words. */
   async *readAnswer(text: string, room?: Room): Steps<void> {
-    const { state } = this
     const content = [`${IM_END}\n<|im_start|>assistant\n`, { plain: text }]
-    const before = state.ledger
-    const start = state.cache.length
-    yield* this.read([{ role: "assistant", content }], room ? { room } : {})
-    const length = state.cache.length - start
-    const ledger = before.copy()
-    if (state.cache.length >= start && length > 0) {
-      ledger.openAnswer(start, start)
-      ledger.closeAnswer(start + length)
-      state.ledger = ledger
-    }
-    state.answer = undefined
-    state.prompt = { ...state.prompt, answer: "complete", turnDue: true }
+    yield* this.read([{ role: "assistant", content }], { ...(room ? { room } : {}), asAnswer: true })
+    this.state.answer = undefined
+    this.state.prompt = { ...answerCompleted(this.state.prompt), turnDue: true }
   }
 
   /** Opens an answer: the sound before it is forgotten by the encoder, and the latest answer can no longer be cut. */

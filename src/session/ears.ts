@@ -1,5 +1,5 @@
 /** @file What a call hears and sees before it is read: sound of any rate and length becomes one-second units with frames. */
-import { createResampler, type Resampler } from "../audio/index.ts"
+import { concatPcm, createResampler, type Resampler } from "../audio/index.ts"
 import { checkPixels, type RgbImage } from "../image/index.ts"
 import { InputError } from "../util/index.ts"
 import type { CallInput } from "./types.ts"
@@ -58,7 +58,7 @@ export class Ears {
   }
 
   private hear(pcm: Float32Array): void {
-    const all = join(this.rest, pcm)
+    const all = concatPcm([this.rest, pcm])
     let at = 0
     for (; all.length - at >= UNIT_SAMPLES; at += UNIT_SAMPLES) {
       this.ready.push({ pcm: all.slice(at, at + UNIT_SAMPLES), ...(this.frame ? { frame: this.frame } : {}) })
@@ -89,10 +89,10 @@ export class Ears {
    */
   tail(fewest: number, again: boolean): Heard | undefined {
     const frame = this.frame ?? (again ? this.lastFrame : undefined)
-    const tail = join(this.rest, this.resampler.flush())
+    const tail = concatPcm([this.rest, this.resampler.flush()])
     this.rest = tail
     if (tail.length === 0) return frame && { frame }
-    const pcm = tail.length < fewest ? join(tail, new Float32Array(fewest - tail.length)) : tail
+    const pcm = tail.length < fewest ? concatPcm([tail, new Float32Array(fewest - tail.length)]) : tail
     return { pcm, ...(frame ? { frame } : {}) }
   }
 
@@ -110,7 +110,7 @@ export class Ears {
   }
 
   get data(): EarsData {
-    this.rest = join(this.rest, this.resampler.flush())
+    this.rest = concatPcm([this.rest, this.resampler.flush()])
     return { ready: this.ready, rest: this.rest, frame: this.frame, lastFrame: this.lastFrame }
   }
 }
@@ -118,12 +118,4 @@ export class Ears {
 function checkFinite(pcm: Float32Array): void {
   const at = pcm.findIndex((value) => !Number.isFinite(value))
   if (at >= 0) throw new InputError(`call.push: expected finite samples, got ${pcm[at]} at ${at} (check the sound)`)
-}
-
-function join(a: Float32Array, b: Float32Array): Float32Array {
-  if (b.length === 0) return a
-  const out = new Float32Array(a.length + b.length)
-  out.set(a)
-  out.set(b, a.length)
-  return out
 }

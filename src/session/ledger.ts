@@ -69,6 +69,12 @@ export class Ledger {
     else this.turns.push({ start, contentStart: start, unitEnds: [], answer })
   }
 
+  /** An answer that is read whole. */
+  addAnswer(start: number, end: number): void {
+    this.openAnswer(start, start)
+    this.closeAnswer(end)
+  }
+
   closeAnswer(end: number): void {
     const last = this.turns.at(-1)!
     this.turns[this.turns.length - 1] = { ...last, answer: { ...last.answer!, end } }

@@ -34,7 +34,9 @@ export type ChatMessage = {
 /** A function that the model may call; `parameters` is a JSON Schema. */
 export type Tool = { readonly name: string; readonly description?: string; readonly parameters?: object }
 
-/** What an answer must look like. `tools` lets the model choose between text and calls unless a call is required. */
+/**
+ * What an answer must look like. Part of the contract; answers do not obey it yet, and make no tool calls. `tools` lets the model choose between text and calls unless a call is required.
+ */
 export type AnswerFormat =
   | { readonly type: "text" }
   | { readonly type: "json-object" }
@@ -59,7 +61,7 @@ export type ChatOptions = AnswerOptions & {
   readonly format?: AnswerFormat
   /** Texts that end the answer; they are not part of it. */
   readonly stop?: readonly string[]
-  /** Report log-probabilities, with so many most likely tokens each. */
+  /** Report log-probabilities, with so many most likely tokens each. Not reported yet. */
   readonly logprobs?: number
   /** Items are joined with nothing: for one-second units. */
   readonly omniInput?: boolean
@@ -107,7 +109,10 @@ export type AnswerEvent =
       readonly timings: AnswerTimings
     }
 
-/** When the engine itself finds turns in the sound; without it, `respond` ends the user's turn (push-to-talk). */
+/**
+ * When the engine itself finds turns in the sound; without it, `respond` ends the user's turn (push-to-talk). Part of the
+ * contract; calls do not obey it yet.
+ */
 export type TurnOptions = {
   /** Speech probability that starts a turn, 0 to 1. */
   readonly threshold?: number

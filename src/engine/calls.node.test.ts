@@ -1,0 +1,175 @@
+/** @file Calls on the recorded checkpoint, through the engine's own messages. */
+import { setImmediate } from "node:timers/promises"
+import fc from "fast-check"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { CHECKPOINT } from "../convert/folders.test-util.node.ts"
+import type { AnswerEvent, CallEvent, CallOptions, RespondOptions } from "../session/index.ts"
+import { InputError } from "../util/index.ts"
+import { EngineClient } from "./client.ts"
+import type { EngineCall } from "./engine.ts"
+import { EngineHost } from "./host.ts"
+import { loadModel } from "./load.node.ts"
+import type { EngineEvent } from "./messages.ts"
+
+let engine: EngineClient
+
+beforeAll(async () => {
+  const listeners: ((event: EngineEvent) => void)[] = []
+  const host = new EngineHost({
+    load: loadModel,
+    post: (event) => {
+      const copy = structuredClone(event)
+      for (const listener of listeners) listener(copy)
+    },
+    breathe: () => setImmediate(),
+  })
+  engine = new EngineClient({
+    post: (command) => void host.handle(structuredClone(command)),
+    onEvent: (listener) => void listeners.push(listener),
+    onExit: () => {},
+    close: async () => {},
+  })
+  await engine.load({ model: CHECKPOINT, device: "cpu", quantize: "none", threads: 1, cacheFolder: "cache" })
+}, 60_000)
+afterAll(async () => engine.close())
+
+const GREEDY: CallOptions = { temperature: 0, repetitionPenalty: 1, maxNewTokens: 9 }
+
+/** A tone that changes, so many samples at 16 kHz. */
+const tone = (samples: number, pitch = 1) =>
+  Float32Array.from({ length: samples }, (_, i) => 0.3 * Math.sin((i * pitch) / 30))
+
+async function answer(call: EngineCall, options: RespondOptions = { speak: false }) {
+  const events: AnswerEvent[] = []
+  for await (const event of call.respond(options)) events.push(event)
+  return events
+}
+
+const textOf = (events: readonly AnswerEvent[]) =>
+  events.flatMap((event) => (event.type === "text-delta" ? [event.text] : [])).join("")
+
+describe("a call", () => {
+  test("answers the same however its sound was cut", { timeout: 60_000 }, async () => {
+    const sound = tone(40_000)
+    const answers: string[] = []
+    for (const size of [40_000, 16_000, 1_237]) {
+      await using call = await engine.call(GREEDY)
+      for (let at = 0; at < sound.length; at += size) await call.push({ pcm: sound.slice(at, at + size) })
+      answers.push(textOf(await answer(call)))
+    }
+    expect(answers[0]).not.toBe("")
+    expect(new Set(answers).size).toBe(1)
+  })
+
+  test("goes on from a snapshot as it would have gone on", { timeout: 60_000 }, async () => {
+    await using call = await engine.call(GREEDY)
+    await call.push({ pcm: tone(20_000) })
+    await answer(call)
+    await call.push({ pcm: tone(9_000, 2) })
+    const snapshot = await call.snapshot()
+    await call.push({ pcm: tone(9_000, 3) })
+    const direct = textOf(await answer(call))
+    await using restored = await engine.call(GREEDY, { snapshot: structuredClone(snapshot) })
+    await restored.push({ pcm: tone(9_000, 3) })
+    expect(textOf(await answer(restored))).toBe(direct)
+    const foreign = engine.call(GREEDY, { snapshot: { ...snapshot, model: "another" } })
+    await expect(foreign).rejects.toThrow("snapshot: expected one of this model, got one of another")
+  })
+
+  test("speaks, and is cut to what was heard", { timeout: 60_000 }, async () => {
+    await using call = await engine.call({ ...GREEDY, maxNewTokens: 30 })
+    await call.push({ pcm: tone(16_000) })
+    const events = await answer(call, { speak: true })
+    const samples = events.reduce((sum, event) => sum + (event.type === "audio-delta" ? event.pcm.length : 0), 0)
+    const end = events.at(-1)!
+    expect(samples).toBeGreaterThan(0)
+    expect(end).toMatchObject({ type: "turn-end", audioMs: (samples / 24_000) * 1000 })
+    const whole = textOf(events)
+    const { text } = await call.interrupt({ heardMs: samples / 24 / 2 })
+    expect(text.length).toBeLessThan(whole.length)
+    expect(whole.startsWith(text.slice(0, -1))).toBe(true)
+    expect((await call.interrupt({ heardMs: 0 })).text).toBe("")
+    await call.push({ text: "and now?" })
+    expect((await answer(call)).at(-1)!.type).toBe("turn-end")
+  })
+
+  test("stops an answer that waits for its turn, too", { timeout: 60_000 }, async () => {
+    await using call = await engine.call({ ...GREEDY, maxNewTokens: 400 })
+    await call.push({ pcm: tone(16_000) })
+    const reading = call.push({ pcm: tone(48_000) })
+    const failing = expect(answer(call, { speak: true })).rejects.toThrow("interrupted")
+    await call.interrupt()
+    await failing
+    await reading
+    await call.push({ text: "go on" })
+    expect((await answer(call, { speak: false, maxNewTokens: 3 })).at(-1)!.type).toBe("turn-end")
+  })
+
+  test("forgets its oldest turns when the context fills, says so, and never stops", { timeout: 120_000 }, async () => {
+    const events: CallEvent[] = []
+    await using call = await engine.call(
+      { ...GREEDY, maxNewTokens: 6, contextPositions: 300 },
+      { onEvent: (event) => events.push(event) },
+    )
+    for (let turn = 0; turn < 12; turn++) {
+      if (turn % 3 === 2) await call.append({ role: "user", text: "said before" })
+      if (turn % 3 === 2) await call.append({ role: "assistant", text: "answered before, at some length" })
+      await call.push({ pcm: tone(30_000, turn + 1) })
+      expect((await answer(call)).at(-1)!.type).toBe("turn-end")
+    }
+    const compacted = events.filter(({ type }) => type === "context-compacted")
+    expect(compacted.length).toBeGreaterThan(1)
+    for (const event of events) if ("positions" in event) expect(event.positions).toBeLessThanOrEqual(300)
+  })
+
+  test("refuses damaged input and goes on", async () => {
+    await using call = await engine.call(GREEDY)
+    await expect(call.push({ pcm: Float32Array.of(0, Number.NaN) })).rejects.toThrow(InputError)
+    await expect(call.interrupt({ heardMs: -1 })).rejects.toThrow(
+      "interrupt.heardMs: expected milliseconds ≥ 0, got -1",
+    )
+    await expect(engine.call({ contextPositions: 10 })).rejects.toThrow(
+      "contextPositions: expected a whole number from 256 to",
+    )
+    await call.push({ text: "hello" })
+    expect((await answer(call)).at(-1)!.type).toBe("turn-end")
+    await call.close()
+    await expect(call.push({ text: "x" })).rejects.toThrow(
+      "call: expected an open call for push, got one that is not open",
+    )
+  })
+})
+
+test("whatever is done in whatever order, the next answer comes", { timeout: 120_000 }, async () => {
+  const action = fc.oneof(
+    fc.record({ do: fc.constant("push" as const), samples: fc.integer({ min: 1, max: 20_000 }) }),
+    fc.record({ do: fc.constant("say" as const), text: fc.string({ maxLength: 8 }) }),
+    fc.record({ do: fc.constant("respond" as const), stopAfter: fc.nat(6), speak: fc.boolean() }),
+    fc.record({ do: fc.constant("interrupt" as const), heardMs: fc.nat(900) }),
+    fc.record({ do: fc.constant("clear" as const) }),
+    fc.record({ do: fc.constant("snapshot" as const) }),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(action, { maxLength: 8 }), async (actions) => {
+      let call = await engine.call({ ...GREEDY, maxNewTokens: 12, contextPositions: 400 })
+      for (const step of actions) {
+        if (step.do === "push") await call.push({ pcm: tone(step.samples) })
+        else if (step.do === "say") await call.push({ text: step.text })
+        else if (step.do === "interrupt") await call.interrupt({ heardMs: step.heardMs })
+        else if (step.do === "clear") await call.clear()
+        else if (step.do === "snapshot") {
+          const snapshot = await call.snapshot()
+          await call.close()
+          call = await engine.call({ ...GREEDY, maxNewTokens: 12, contextPositions: 400 }, { snapshot })
+        } else {
+          let seen = 0
+          for await (const _ of call.respond({ speak: step.speak })) if (seen++ >= step.stopAfter) break
+        }
+      }
+      await call.push({ text: "and?" })
+      expect((await answer(call)).at(-1)!.type).toBe("turn-end")
+      await call.close()
+    }),
+    { numRuns: 60 },
+  )
+})

@@ -1,0 +1,34 @@
+/** @file Saved data: what goes in comes out, and damaged bytes are refused. */
+import fc from "fast-check"
+import { expect, test } from "vitest"
+import { InputError } from "../util/index.ts"
+import { decodeData, encodeData } from "./snapshot.ts"
+
+const array = fc.oneof(fc.float32Array({ noNaN: true, maxLength: 9 }), fc.uint8Array({ maxLength: 9 }))
+const value = fc.record({
+  name: fc.string(),
+  list: fc.array(array, { maxLength: 4 }),
+  deep: fc.record({ array, count: fc.nat() }),
+})
+
+test("encoding and decoding give the same data", () => {
+  fc.assert(
+    fc.property(value, (data) => {
+      expect(decodeData(encodeData(data))).toEqual(data)
+    }),
+  )
+})
+
+test("damaged bytes give data or an InputError, never anything else", () => {
+  fc.assert(
+    fc.property(value, fc.nat(), fc.integer({ min: 1, max: 255 }), fc.nat(), (data, at, change, cut) => {
+      const bytes = encodeData(data)
+      bytes[at % bytes.length]! ^= change
+      try {
+        decodeData(bytes.subarray(0, cut % 2 ? bytes.length : cut % bytes.length))
+      } catch (error) {
+        expect(error).toBeInstanceOf(InputError)
+      }
+    }),
+  )
+})
