@@ -1,10 +1,10 @@
 /** @file `omni chat --model DIR "text"`: one question, the answer streamed. */
 import { defineCommand } from "citty"
-import { DEVICES, QUANTIZE_KINDS, startEngine } from "../engine/index.node.ts"
+import { startEngine } from "../engine/index.node.ts"
 import { ConfigError } from "../util/index.ts"
-import { cacheFolder, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
-import { modelFolder } from "./hub-settings.ts"
+import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
+import { loadOptions } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 
 const FLAGS = {
@@ -31,7 +31,6 @@ export const chat = defineCommand({
   args: FLAGS,
   async run({ args }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
-    const threads = numberFlag("threads", args.threads, 1)
     const text = args.text === "-" ? await readStandardInput() : args.text
     if (text.trim() === "") throw new ConfigError("text: expected something to say, got nothing")
     const sampling = {
@@ -43,13 +42,7 @@ export const chat = defineCommand({
       seed: numberFlag("seed", args.seed, 0),
     }
     const given = Object.fromEntries(Object.entries(sampling).filter(([, value]) => value !== undefined))
-    const options = {
-      model: await modelFolder(args.model),
-      device: choice("device", args.device, DEVICES),
-      quantize: choice("quantize", args.quantize, QUANTIZE_KINDS),
-      cacheFolder: cacheFolder(),
-      ...(threads === undefined ? {} : { threads }),
-    }
+    const options = await loadOptions(args)
     await interruptible(async (signal) => {
       const engine = startEngine()
       try {

@@ -2,15 +2,17 @@
 import { readFile, writeFile } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
 import { defineCommand } from "citty"
-import { concatPcm, readWavMono, writeWav } from "../audio/index.ts"
-import { DEVICES, QUANTIZE_KINDS, startEngine } from "../engine/index.node.ts"
+import { concatPcm, writeWav } from "../audio/index.ts"
+import { startEngine } from "../engine/index.node.ts"
 import type { EngineCall } from "../engine/index.ts"
 import { decodeImage } from "../image/index.node.ts"
 import type { RgbImage } from "../image/index.ts"
+import { readAudioFile } from "../media/index.ts"
 import type { CallEvent } from "../session/index.ts"
 import { ConfigError, errorText, InputError } from "../util/index.ts"
-import { cacheFolder, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
+import { loadOptions } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 
 const PACES = ["max", "realtime"] as const
@@ -19,11 +21,11 @@ const LANGUAGES = ["en", "zh"] as const
 
 const FLAGS = {
   ...MODEL_FLAGS,
-  audio: { type: "string", description: "WAV file that is said", valueHint: "FILE" },
+  audio: { type: "string", description: "sound file that is said", valueHint: "FILE" },
   video: { type: "string", description: "image that the camera shows", valueHint: "FILE" },
   text: { type: "string", description: "text that is said instead, or as well" },
   out: { type: "string", description: "WAV file for the answer, 24 kHz", valueHint: "FILE" },
-  voice: { type: "string", description: "WAV file of the voice to speak with", valueHint: "FILE" },
+  voice: { type: "string", description: "sound file of the voice to speak with", valueHint: "FILE" },
   instructions: { type: "string", description: "how the model should behave" },
   language: { type: "string", description: LANGUAGES.join(", "), default: "en" },
   pace: { type: "string", description: PACES.join(", "), default: "max" },
@@ -38,10 +40,6 @@ const FLAGS = {
 const PUSHES_PER_SECOND = 5
 
 type Recording = { readonly pcm: Float32Array; readonly sampleRateHz: number }
-
-async function readSound(path: string): Promise<Recording> {
-  return readWavMono(await readInput(path), path)
-}
 
 async function readInput(path: string): Promise<Uint8Array> {
   try {
@@ -80,7 +78,6 @@ export const live = defineCommand({
   args: FLAGS,
   async run({ args }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
-    const threads = numberFlag("threads", args.threads, 1)
     const pace = choice("pace", args.pace, PACES)
     const behaviour = choice("behaviour", args.behaviour, BEHAVIOURS)
     const language = choice("language", args.language, LANGUAGES)
@@ -88,21 +85,15 @@ export const live = defineCommand({
     const maxNewTokens = numberFlag("max-tokens", args["max-tokens"], 1)
     const seed = numberFlag("seed", args.seed, 0)
     if (args.audio === undefined && args.text === undefined && args.video === undefined) {
-      throw new ConfigError("--audio: expected a WAV file, an image for --video, or --text, got none of them")
+      throw new ConfigError("--audio: expected a sound file, an image for --video, or --text, got none of them")
     }
-    const sound = args.audio === undefined ? undefined : await readSound(args.audio)
-    const voice = args.voice === undefined ? undefined : await readSound(args.voice)
+    const sound = args.audio === undefined ? undefined : await readAudioFile(args.audio)
+    const voice = args.voice === undefined ? undefined : await readAudioFile(args.voice)
     const frame =
       args.video === undefined
         ? undefined
         : await decodeImage(await readInput(args.video), { behaviour, source: args.video })
-    const options = {
-      model: args.model,
-      device: choice("device", args.device, DEVICES),
-      quantize: choice("quantize", args.quantize, QUANTIZE_KINDS),
-      cacheFolder: cacheFolder(),
-      ...(threads === undefined ? {} : { threads }),
-    }
+    const options = await loadOptions(args)
     await interruptible(async (signal) => {
       const engine = startEngine()
       try {

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs"
 import { homedir } from "node:os"
 import { basename, isAbsolute, join } from "node:path"
 import { defineCommand } from "citty"
-import { DEVICES, QUANTIZE_KINDS, startEngineProcess } from "../engine/index.node.ts"
+import { startEngineProcess } from "../engine/index.node.ts"
 import {
   checkHost,
   createLogger,
@@ -16,9 +16,9 @@ import {
   Supervisor,
 } from "../server/index.ts"
 import { ConfigError } from "../util/index.ts"
-import { cacheFolder, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
-import { modelFolder } from "./hub-settings.ts"
+import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
+import { loadOptions } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 
 const PAGE = join(import.meta.dirname, "..", "..", "web", "dist")
@@ -92,7 +92,6 @@ export const serve = defineCommand({
   args: FLAGS,
   async run({ args, rawArgs }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
-    const threads = numberFlag("threads", args.threads, 1)
     const port = numberFlag("port", args.port, 0)!
     const perMinute = numberFlag("rate-limit", args["rate-limit"], 1)
     const keys = listFlag("api-key", args["api-key"] ?? process.env.OMNI_API_KEY, 8)
@@ -102,13 +101,7 @@ export const serve = defineCommand({
     const webRoot = args.web ?? (existsSync(join(PAGE, "index.html")) ? PAGE : undefined)
     if (webRoot !== undefined && !existsSync(join(webRoot, "index.html")))
       throw new ConfigError(`--web: expected a folder with index.html, got ${webRoot}`)
-    const load = {
-      model: await modelFolder(args.model),
-      device: choice("device", args.device, DEVICES),
-      quantize: choice("quantize", args.quantize, QUANTIZE_KINDS),
-      cacheFolder: cacheFolder(),
-      ...(threads === undefined ? {} : { threads }),
-    }
+    const load = await loadOptions(args)
     const tls =
       args["tls-cert"] !== undefined
         ? await readCertificate(args["tls-cert"], args["tls-key"]!)
