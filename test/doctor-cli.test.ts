@@ -28,6 +28,6 @@ test("says what it found, as text and as one object; a model that is not there i
   expect(JSON.parse(machine.stdout)).toMatchObject({
     ...{ type: "doctor", canChat: false, model: { name: "org/none", plans: [] } },
     problems: [expect.stringContaining("org/none: expected a folder of that name")],
-    devices: [{ device: "cpu", probe: { int8Exact: expect.any(Boolean) } }, { device: "webgpu" }],
+    devices: [{ device: "cpu", probe: { activationBits: expect.any(Number) } }, { device: "webgpu" }],
   })
 })

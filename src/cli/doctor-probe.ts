@@ -24,7 +24,7 @@ async function tryDevice(device: "cpu" | "webgpu"): Promise<DeviceProbe | { read
   try {
     await using executor = createOrtNodeExecutor({ device })
     const probe = await probeIntegers(executor, () => performance.now())
-    const prefill = probe.int8Exact && probe.int8Ms <= probe.int4Ms ? "int8" : "int4"
+    const prefill = probe.activationBits && probe.int8Ms <= probe.int4Ms ? "int8" : "int4"
     return { runtime: env.versions.node ?? env.versions.common, driver, probe: { ...probe, prefill } }
   } catch (error) {
     return { problem: errorText(error) }

@@ -99,7 +99,12 @@ function deviceLines({ device, runtime, problem, driver, probe }: DeviceReport):
   const by = driver ? `, driver ${driver}` : ""
   const first = `device      ${device}: ${problem === undefined ? `works${version}` : problem}${by}`
   if (!probe) return [first]
-  const exact = probe.int8Exact ? "exact" : "saturating, not used"
+  const exact =
+    probe.activationBits === 8
+      ? "exact"
+      : probe.activationBits === 7
+        ? "saturate, so activations take 7 bits"
+        : "wrong, not used"
   const times = `int8 ${probe.int8Ms.toFixed(2)} ms, int4 ${probe.int4Ms.toFixed(2)} ms`
   return [first, `            8-bit products ${exact}; ${times}; prefill takes ${probe.prefill}`]
 }

@@ -201,13 +201,14 @@ describe("the weights of a bundle", () => {
     const ids = [5, 17, 300, 299, 41, 600]
     const embeddings = bundle.readRows(EMBEDDINGS, ids)
     expect(embeddings).toEqual(floats.readRows(EMBEDDINGS, ids))
-    const reference = createReferenceExecutor()
     await using cpu = createOrtNodeExecutor({ device: "cpu" })
+    const activationBits = await cpu.activationBits()
+    const reference = createReferenceExecutor({ activationBits })
     const want = await answer(reference, floats.weights("f32"), embeddings)
     expect(relativeError((await answer(cpu, floats.weights("f32"), embeddings)).logits, want.logits)).toBeLessThan(1e-5)
-    // Measured: 0.025 and 0.23 after three layers of random weights. ONNX Runtime rounds inputs to 8 bits for int4, too.
+    // Measured: 0.025 (0.035 with activations of 7 bits) and 0.23 after three layers of random weights. ONNX Runtime rounds inputs to 8 bits for int4, too.
     for (const [kind, bound, apart] of [
-      ["int8", 0.04, 1e-5],
+      ["int8", activationBits === 8 ? 0.04 : 0.06, 1e-5],
       ["int4", 0.3, 0.04],
     ] as const) {
       const store = bundle.weights(kind)

@@ -10,7 +10,7 @@
  * blocks of 128, and rotated weights are close to normal).
  */
 import { describe, expect, test } from "vitest"
-import { Graph, lowerFor, storedNames } from "../graph/index.ts"
+import { type ActivationBits, Graph, lowerFor, storedNames } from "../graph/index.ts"
 import { createOrtNodeExecutor } from "../runtime/index.node.ts"
 import { createReferenceExecutor, memoryWeights } from "../runtime/index.ts"
 import { f32, f32Data, type HostTensor, hadamardBlock } from "../tensor/index.ts"
@@ -79,39 +79,54 @@ async function run(weight: Float32Array, x: Float32Array, form?: StoredLinear, d
 
 const WEIGHTS = { normal: normal(OUTER * INNER, 0.02), heavy: heavyTailed(OUTER * INNER, 0.02) }
 const input = { balance: "balance", rotation: hadamardBlock(INNER) }
+/** Bits of int8's inputs on each device. */
+const BITS: { readonly [D in Device]: ActivationBits } = { reference: 8, cpu: await cpuBits() }
+
+async function cpuBits(): Promise<ActivationBits> {
+  await using executor = DEVICES.cpu()
+  return executor.activationBits()
+}
+
 const INT8: StoredLinear = { kind: "int8", ...input }
 const int4 = (blockSize: number): StoredLinear => ({ kind: "int4", blockSize, ...input })
 
-/** Rounding of inputs whose blocks say equally much. */
-const ROUNDED = 4 / 127 / Math.sqrt(12)
-const CASES = [
-  { form: INT8, weights: ROUNDED, oneBlock: ROUNDED * Math.sqrt(INNER / 128) },
-  { form: int4(128), weights: 0.105, oneBlock: ROUNDED },
-  { form: int4(32), weights: 0.085, oneBlock: ROUNDED },
-] as const
+/** Rounding of values whose blocks say equally much, to codes of so many bits. */
+const rounded = (bits: ActivationBits) => 4 / (2 ** (bits - 1) - 1) / Math.sqrt(12)
+const ROUNDED = rounded(8)
+const casesOf = (device: Device) => {
+  const inputs = rounded(BITS[device])
+  return [
+    { form: INT8, weights: ROUNDED, inputs, oneBlock: inputs * Math.sqrt(INNER / 128) },
+    { form: int4(128), weights: 0.105, inputs: ROUNDED, oneBlock: ROUNDED },
+    { form: int4(32), weights: 0.085, inputs: ROUNDED, oneBlock: ROUNDED },
+  ] as const
+}
 
 describe.each(Object.keys(DEVICES) as Device[])("on %s", (device) => {
-  describe.each(CASES)("$form.kind, blocks of $form.blockSize", ({ form, weights, oneBlock }) => {
-    test.each(["normal", "heavy"] as const)("%s weights, normal inputs", async (kind) => {
-      const x = inputs([])
-      const error = relativeError(await run(WEIGHTS[kind], x, form, device), await run(WEIGHTS[kind], x))
-      expect(error).toBeLessThan(Math.hypot(weights, ROUNDED))
-      expect(error).toBeGreaterThan(0.005) // it is quantized at all
-    })
+  describe.each(casesOf(device))(
+    "$form.kind, blocks of $form.blockSize",
+    ({ form, weights, inputs: rounding, oneBlock }) => {
+      test.each(["normal", "heavy"] as const)("%s weights, normal inputs", async (kind) => {
+        const x = inputs([])
+        const error = relativeError(await run(WEIGHTS[kind], x, form, device), await run(WEIGHTS[kind], x))
+        expect(error).toBeLessThan(Math.hypot(weights, rounding))
+        expect(error).toBeGreaterThan(0.005) // it is quantized at all
+      })
 
-    test.each([
-      ["as small as the channels are huge", 1 / HUGE, ROUNDED],
-      ["zero", 0, ROUNDED],
-      ["in between", 1 / 16, oneBlock],
-      // A few channels decide the output then, so chance decides the error.
-      ["like the others", 1, oneBlock + 0.3 * weights],
-    ])("huge channels, weights of theirs %s", async (_, factor, rounding) => {
-      const weight = withColumns(WEIGHTS.normal, factor)
-      const x = inputs(OUTLIERS)
-      const error = relativeError(await run(weight, x, form, device), await run(weight, x))
-      expect(error).toBeLessThan(Math.hypot(weights, rounding) * (factor === 1 / 16 ? 1.1 : 1))
-    })
-  })
+      test.each([
+        ["as small as the channels are huge", 1 / HUGE, rounding],
+        ["zero", 0, rounding],
+        ["in between", 1 / 16, oneBlock],
+        // A few channels decide the output then, so chance decides the error.
+        ["like the others", 1, oneBlock + 0.3 * weights],
+      ])("huge channels, weights of theirs %s", async (_, factor, outliers) => {
+        const weight = withColumns(WEIGHTS.normal, factor)
+        const x = inputs(OUTLIERS)
+        const error = relativeError(await run(weight, x, form, device), await run(weight, x))
+        expect(error).toBeLessThan(Math.hypot(weights, outliers) * (factor === 1 / 16 ? 1.1 : 1))
+      })
+    },
+  )
 
   test("without balance and rotation, small channels beside huge ones are lost", async () => {
     const weight = withColumns(WEIGHTS.normal, 1 / HUGE)

@@ -10,7 +10,7 @@ import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts
 import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
 import { Call, type OmniModel, omniChat, VoiceCache } from "../session/index.ts"
 import { loadChatTemplate, readTokenizer, terminatorIds } from "../tokenizer/index.ts"
-import { CheckpointError, ConfigError } from "../util/index.ts"
+import { CheckpointError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
 import { loadParts } from "./load-parts.ts"
 import { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
@@ -45,12 +45,9 @@ const KINDS: { readonly [P in StoragePlan]: readonly ["f32" | "int8" | "int4", "
 async function fastestKinds(plan: StoragePlan, executor: Executor): Promise<(typeof KINDS)[StoragePlan]> {
   const [prefill, decode] = KINDS[plan]
   if (prefill !== "int8" || executor.device === "reference") return [prefill, decode]
-  const { int8Exact, int8Ms, int4Ms } = await probeIntegers(executor, () => performance.now())
-  if (decode === "int4") return int8Exact && int8Ms <= int4Ms ? [prefill, decode] : [decode, decode]
-  if (int8Exact) return [prefill, decode]
-  throw new ConfigError(
-    "--quantize: expected a processor with exact 8-bit products for int8, got one that saturates (take int4)",
-  )
+  if (decode !== "int4") return [prefill, decode]
+  const { activationBits, int8Ms, int4Ms } = await probeIntegers(executor, () => performance.now())
+  return activationBits && int8Ms <= int4Ms ? [prefill, decode] : [decode, decode]
 }
 
 /**

@@ -14,6 +14,7 @@ import { openCheckpoint, readJsonObject, writeCheckpoint } from "../checkpoint/i
 import { CHECKPOINT, temporaryFolders } from "../convert/folders.test-util.node.ts"
 import { openModelWeights } from "../convert/index.node.ts"
 import { relativeError } from "../convert/weights.test-util.ts"
+import type { ActivationBits } from "../graph/index.ts"
 import { LanguageModel } from "../inference/index.ts"
 import { parseQwen2Config, type Qwen2Config } from "../models/minicpmo/index.ts"
 import { describeDevices } from "../runtime/devices.test-util.ts"
@@ -111,15 +112,15 @@ const LARGEST = 3.5
  * Error of one product. Balanced by their columns' lengths, weights and inputs are as if no channel had been huge, and
  * rotated, both are like normal values: see convert/linear-error.test.ts, where the weights' errors are from.
  */
-function productError(kind: "int8" | "int4"): number {
-  const inputs = (LARGEST / 127) * ROUNDED
+function productError(kind: "int8" | "int4", bits: ActivationBits): number {
+  const inputs = (LARGEST / (kind === "int8" ? 2 ** (bits - 1) - 1 : 127)) * ROUNDED
   return Math.hypot(inputs, kind === "int4" ? 0.105 : (LARGEST / 127) * ROUNDED)
 }
 
 /** Errors of the hidden states after all layers, and of their logits: the same wherever channels are huge. */
-function bounds(kind: "int8" | "int4"): { readonly hidden: number; readonly logits: number } {
-  const hidden = Math.sqrt(config.numHiddenLayers * 4) * productError(kind)
-  return { hidden, logits: Math.hypot(hidden, productError(kind)) }
+function bounds(kind: "int8" | "int4", bits: ActivationBits): { readonly hidden: number; readonly logits: number } {
+  const hidden = Math.sqrt(config.numHiddenLayers * 4) * productError(kind, bits)
+  return { hidden, logits: Math.hypot(hidden, productError(kind, bits)) }
 }
 
 const PLANS = ["int8", "int4", "int8+int4"] as const
@@ -143,17 +144,8 @@ describeDevices((open, device) => {
       await using executor = open()
       const got = await answer(directory, plan, executor)
       const [prefill, decode] = plan === "int8+int4" ? (["int8", "int4"] as const) : [plan, plan]
-      const [whole, single] = [bounds(prefill), bounds(decode)]
-      console.log(
-        device,
-        injection,
-        plan,
-        relativeError(got.prompt, want.prompt),
-        whole.hidden,
-        relativeError(got.states, want.states),
-        relativeError(got.logits, want.logits),
-        Math.max(single.logits, whole.logits),
-      )
+      const bits = await executor.activationBits()
+      const [whole, single] = [bounds(prefill, bits), bounds(decode, bits)]
       expect(relativeError(got.prompt, want.prompt)).toBeLessThan(whole.hidden)
       expect(relativeError(got.states, want.states)).toBeLessThan(Math.max(single.hidden, whole.hidden))
       expect(relativeError(got.logits, want.logits)).toBeLessThan(Math.max(single.logits, whole.logits))

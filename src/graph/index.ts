@@ -25,6 +25,7 @@ export {
 } from "./lowering.ts"
 export type { Node, OpName, Value, ValueType } from "./node.ts"
 export { exportOnnx, modelOutputs, newRowsName, type WeightData } from "./onnx-emit.ts"
+export type { ActivationBits } from "./ops/attrs.ts"
 export { isSource, OPS, opOf } from "./ops/table.ts"
 export { expandForOnnx, type RewriteRule, rewrite } from "./rewrite.ts"
 export { verify } from "./verify.ts"

@@ -6,7 +6,7 @@ import { sizeOf } from "../tensor/index.ts"
 import { shapesEqual } from "./dim.ts"
 import type { Graph } from "./graph.ts"
 import type { Node, OpName, Value } from "./node.ts"
-import type { OpAttrs } from "./ops/attrs.ts"
+import type { ActivationBits, OpAttrs } from "./ops/attrs.ts"
 import { opOf } from "./ops/table.ts"
 import { expandDeep, expandForOnnx, type RewriteRule, rewrite } from "./rewrite.ts"
 
@@ -31,6 +31,8 @@ export type LoweringOptions = {
   readonly target: Target
   /** The storage of a linear weight [O, I] by name; f32 when absent. */
   readonly storage?: (name: string) => LinearStorage
+  /** What inputs of int8 products are rounded to; 8 when absent. */
+  readonly activationBits?: ActivationBits
 }
 
 /** Names under which a bundle keeps the parts of a quantized weight. */
@@ -67,7 +69,7 @@ export function linearWeight(value: Value): LinearWeight | undefined {
   return axis === 0 && typeof start === "number" && typeof end === "number" ? { ...whole, start, end } : undefined
 }
 
-function quantizedLinear(storage: (name: string) => LinearStorage): RewriteRule {
+function quantizedLinear(storage: (name: string) => LinearStorage, bits: ActivationBits): RewriteRule {
   return (g, node, [x, value, bias]) => {
     const weight = node.op === "linear" ? linearWeight(value!) : undefined
     if (!weight) return undefined
@@ -75,7 +77,7 @@ function quantizedLinear(storage: (name: string) => LinearStorage): RewriteRule 
     if (stored.kind === "f32") return undefined
     const input = preparedInput(g, x!, weight.inner, stored)
     const product =
-      stored.kind === "int4" ? int4Product(g, input, weight, stored.blockSize) : int8Product(g, input, weight)
+      stored.kind === "int4" ? int4Product(g, input, weight, stored.blockSize) : int8Product(g, input, weight, bits)
     return [bias ? addBias(g, product, bias) : product]
   }
 }
@@ -91,13 +93,13 @@ function int4Product(g: Graph, x: Value, weight: LinearWeight, blockSize: number
 }
 
 /** Integer product of quantized rows and columns, then both scales: made for many rows. */
-function int8Product(g: Graph, x: Value, weight: LinearWeight): Value {
+function int8Product(g: Graph, x: Value, weight: LinearWeight, bits: ActivationBits): Value {
   const { name, outer, inner } = weight
   const stored = storedNames.int8(name)
-  const [rows, steps] = once(g, "quantizeRows", [x], {})
+  const [rows, steps] = once(g, "quantizeRows", [x], { bits })
   const codes = rowsOf(g, g.weight(stored.codes, [inner, outer], "i8"), 1, weight)
   const scales = rowsOf(g, g.weight(stored.scales, [outer]), 0, weight)
-  return g.mul(g.apply("matMulIntegerToFloat", [rows!, codes, scales], {}), steps!)
+  return g.mul(g.apply("matMulIntegerToFloat", [rows!, codes, scales], { bits }), steps!)
 }
 
 /** The part of a stored array that belongs to a weight's rows, which lie along `axis`; backends cut it when they load. */
@@ -188,8 +190,8 @@ const RULES: { readonly [T in Target]: readonly RewriteRule[] } = {
  * Lowers a model graph for a target: fused and quantized kernels where the target has them, expansions of composite ops
  * everywhere else.
  */
-export function lowerFor(graph: Graph, { target, storage }: LoweringOptions): Graph {
-  const quantized = storage ? [quantizedLinear(storage)] : []
+export function lowerFor(graph: Graph, { target, storage, activationBits = 8 }: LoweringOptions): Graph {
+  const quantized = storage ? [quantizedLinear(storage, activationBits)] : []
   const expanded = rewrite(graph, [expandAttention])
   return rewrite(rewrite(expanded, [...quantized, ...RULES[target]]), [expandForOnnx])
 }

@@ -1,5 +1,5 @@
 /** @file What runs graphs: the contract between inference or training above and the backends below. */
-import type { Graph, LinearStorage } from "../graph/index.ts"
+import type { ActivationBits, Graph, LinearStorage } from "../graph/index.ts"
 import type { DType, HostTensor } from "../tensor/index.ts"
 import type { CacheSpec, KvCache } from "./kv-cache.ts"
 
@@ -38,6 +38,11 @@ export type RunOptions = {
 /** Compiles and runs graphs on one device. Runs block the calling thread on native backends: call from the engine. */
 export type Executor = AsyncDisposable & {
   readonly device: "reference" | "cpu" | "webgpu" | "wasm"
+  /**
+   * What the device rounds inputs of int8 products to, so that the products are exact. Asked of the processor once, when
+   * first needed. @throws ConfigError when its products are wrong even with 7 bits
+   */
+  activationBits(): Promise<ActivationBits>
   /** @throws ShapeError for an illegal graph, BackendError when the backend refuses it */
   compile(graph: Graph, weights: WeightStore): Promise<Program>
   /** An empty cache of `rows` sequences. */

@@ -2,6 +2,6 @@ export type { Executor, Feeds, Program, RunOptions, WeightStore } from "./execut
 export { type CacheSnapshot, type CacheSpec, KvCache, type RotateKey } from "./kv-cache.ts"
 export type { OnnxModel } from "./onnx-model.ts"
 export { ATTENTION_MASK } from "./prepare.ts"
-export { type IntegerProbe, probeIntegers } from "./probe.ts"
+export { type IntegerProbe, probeActivationBits, probeIntegers } from "./probe.ts"
 export { createReferenceExecutor } from "./reference-executor.ts"
 export { memoryWeights } from "./weight-store.ts"

@@ -3,13 +3,22 @@
  * gives the runtime's API, so that this file needs neither package.
  */
 import type { InferenceSession, Tensor, TensorConstructor } from "onnxruntime-common"
-import { exportOnnx, type Graph, lowerFor, modelOutputs, type Target, verify } from "../graph/index.ts"
+import {
+  type ActivationBits,
+  exportOnnx,
+  type Graph,
+  lowerFor,
+  modelOutputs,
+  type Target,
+  verify,
+} from "../graph/index.ts"
 import type { DType, HostTensor, TypedArray } from "../tensor/index.ts"
-import { BackendError, errorText } from "../util/index.ts"
+import { BackendError, ConfigError, errorText } from "../util/index.ts"
 import type { Executor, Feeds, Program, WeightStore } from "./executor.ts"
 import { bindFeeds } from "./interpreter.ts"
 import { KvCache } from "./kv-cache.ts"
-import { takeNewRows, withCache } from "./prepare.ts"
+import { hasStorage, takeNewRows, withCache } from "./prepare.ts"
+import { probeActivationBits } from "./probe.ts"
 
 export type OrtSession = Pick<InferenceSession, "inputNames" | "release"> & {
   run(feeds: InferenceSession.FeedsType): Promise<InferenceSession.ReturnType>
@@ -59,10 +68,19 @@ function weightBytes(weights: WeightStore, name: string, dtype: DType, shape: re
 
 export function createOrtExecutor({ device, target, api }: OrtOptions): Executor {
   const programs = new Set<OrtProgram>()
-  return {
+  let bits: Promise<ActivationBits> | undefined
+  const executor: Executor = {
     device,
+    activationBits() {
+      bits ??= probeActivationBits(executor).then((exact) => {
+        if (exact !== null) return exact
+        throw new ConfigError(`${device}: expected exact 8-bit products, got wrong ones even with 7 bits (take int4)`)
+      })
+      return bits
+    },
     async compile(graph: Graph, weights: WeightStore) {
-      const lowered = lowerFor(graph, { target, storage: weights.storage })
+      const activationBits = hasStorage(graph, weights, ["int8"]) ? await executor.activationBits() : 8
+      const lowered = lowerFor(graph, { target, storage: weights.storage, activationBits })
       verify(lowered)
       const model = exportOnnx(
         lowered,
@@ -114,4 +132,5 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       for (const program of [...programs]) await program.release()
     },
   }
+  return executor
 }

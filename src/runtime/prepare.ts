@@ -1,12 +1,20 @@
 /** @file What every backend does around a run: cache feeds, the mask, and taking the new rows out of the outputs. */
-import { type Graph, type Node, newRowsName, type Shape } from "../graph/index.ts"
+import { type Graph, type LinearStorage, linearWeight, type Node, newRowsName, type Shape } from "../graph/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
 import { f32Data } from "../tensor/index.ts"
 import { ShapeError } from "../util/index.ts"
-import type { Feeds, RunOptions } from "./executor.ts"
+import type { Feeds, RunOptions, WeightStore } from "./executor.ts"
 
 /** Name of the mask input that executors fill from the cache. */
 export const ATTENTION_MASK = "attentionMask"
+
+/** True when some linear layer's weight is stored as one of these kinds. */
+export function hasStorage(graph: Graph, weights: WeightStore, kinds: readonly LinearStorage["kind"][]): boolean {
+  return graph.nodes.some(({ op, inputs }) => {
+    const weight = op === "linear" ? linearWeight(inputs[1]!) : undefined
+    return weight !== undefined && kinds.includes(weights.storage(weight.name).kind)
+  })
+}
 
 /** Adds the cache's tensors and the mask to the feeds. */
 export function withCache(graph: Graph, feeds: Feeds, { cache, valid }: RunOptions): Feeds {

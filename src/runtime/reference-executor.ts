@@ -1,30 +1,29 @@
 /** @file The executor that runs graphs in the reference interpreter: no native code, exact cache lengths. */
-import { type Graph, linearWeight, lowerFor, type Node, rewrite, verify } from "../graph/index.ts"
+import { type ActivationBits, type Graph, lowerFor, type Node, rewrite, verify } from "../graph/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
 import { BackendError } from "../util/index.ts"
 import type { Executor, Feeds, Program, WeightStore } from "./executor.ts"
 import { interpret } from "./interpreter.ts"
 import { KvCache } from "./kv-cache.ts"
-import { takeNewRows, withCache } from "./prepare.ts"
+import { hasStorage, takeNewRows, withCache } from "./prepare.ts"
+
+type ReferenceOptions = { readonly activationBits?: ActivationBits }
 
 type ReferenceProgram = Program & { weights: ((name: string) => HostTensor) | undefined }
 
-/** True when some linear weight is stored quantized, so that the graph must be lowered to be run as stored. */
-function hasQuantized(graph: Graph, weights: WeightStore): boolean {
-  return graph.nodes.some(({ op, inputs }) => {
-    const weight = op === "linear" ? linearWeight(inputs[1]!) : undefined
-    return weight !== undefined && weights.storage(weight.name).kind !== "f32"
-  })
-}
-
-/** Graphs run unlowered, except that quantized linear layers compute with their codes. */
-export function createReferenceExecutor(): Executor {
+/**
+ * Graphs run unlowered, except that quantized linear layers compute with their codes.
+ * @param options what inputs of int8 products are rounded to; 8 bits unless another executor is to be followed
+ */
+export function createReferenceExecutor({ activationBits = 8 }: ReferenceOptions = {}): Executor {
   const programs = new Set<ReferenceProgram>()
   return {
     device: "reference",
-    async compile(graph, weights) {
-      const runnable = hasQuantized(graph, weights)
-        ? lowerFor(graph, { target: "cpu", storage: weights.storage })
+    activationBits: async () => activationBits,
+    async compile(graph: Graph, weights: WeightStore) {
+      // Quantized linear weights must be lowered to be run as stored.
+      const runnable = hasStorage(graph, weights, ["int8", "int4"])
+        ? lowerFor(graph, { target: "cpu", storage: weights.storage, activationBits })
         : rewrite(graph, [])
       verify(runnable)
       const types = new Map<string, Node<"weight">["attrs"]>()

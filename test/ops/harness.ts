@@ -6,6 +6,7 @@ import fc from "fast-check"
 import { InferenceSession, Tensor } from "onnxruntime-node"
 import { expect, it } from "vitest"
 import {
+  type ActivationBits,
   type Dim,
   evalDim,
   evalShape,
@@ -21,6 +22,7 @@ import {
   verify,
 } from "../../src/graph/index.ts"
 import { filled } from "../../src/graph/ops/elementwise.ts"
+import { createOrtNodeExecutor } from "../../src/runtime/index.node.ts"
 import { interpret } from "../../src/runtime/interpreter.ts"
 import {
   type DType,
@@ -31,6 +33,12 @@ import {
   type TypedArray,
   tensor,
 } from "../../src/tensor/index.ts"
+
+/** What the lowerings under test round inputs of int8 products to on this processor. */
+export async function cpuActivationBits(): Promise<ActivationBits> {
+  await using executor = createOrtNodeExecutor({ device: "cpu", threads: 1 })
+  return executor.activationBits()
+}
 
 export type Random = () => number
 /** Draws one element; `sizes` are those of this feed. */

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest"
 import { Graph, type LinearStorage, lowerFor, storedNames, type Value } from "../../src/graph/index.ts"
 import { f32, type HostTensor, rotateRows, tensor } from "../../src/tensor/index.ts"
-import { expectClose, ortSession, reference, runOrt } from "./harness.ts"
+import { cpuActivationBits, expectClose, ortSession, reference, runOrt } from "./harness.ts"
 
 const INNER = 80 // two and a half blocks of 32
 const OUTER = 24
@@ -88,20 +88,26 @@ function layers(first = "a", second = "b"): Graph {
   return g
 }
 
+const activationBits = await cpuActivationBits()
 const x = f32([2, 3, INNER], wave(6 * INNER, 1.7))
 
 async function check(storage: LinearStorage, pack: (name: string) => Packed, rounding: number): Promise<Graph> {
   const packed = [pack("a"), pack("b")]
   const stored = { x, bias, balance: f32([INNER], balance), ...packed[0]!.tensors, ...packed[1]!.tensors }
-  const lowered = lowerFor(layers(), { target: "cpu", storage: () => storage })
+  const lowered = lowerFor(layers(), { target: "cpu", storage: () => storage, activationBits })
   const want = reference(lowered, stored)
   const session = await ortSession(lowered, stored)
   const got = await runOrt(session, lowered, stored)
   await session.release()
   expectClose(got, want, rounding, "onnxruntime")
-  // What the codes mean, in float: inputs are rounded to 8 bits, 1/127 of the largest of a row or block at most.
+  // What the codes mean, in float: int8 rounds inputs to 1/63 of a row's largest at least, int4 to 1/127 of a block's.
   const meant = Object.fromEntries(["a", "b"].map((name, i) => [name, f32([OUTER, INNER], packed[i]!.meant)]))
-  expectClose(want, reference(layers(), { x, bias, ...meant }), 0.02, "codes")
+  expectClose(
+    want,
+    reference(layers(), { x, bias, ...meant }),
+    storage.kind === "int8" ? 2.5 / 2 ** activationBits : 0.02,
+    "codes",
+  )
   return lowered
 }
 

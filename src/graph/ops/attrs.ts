@@ -25,6 +25,12 @@ export type AttentionAttrs = {
   /** The last input is an additive mask [B or 1, 1, T, S + T]. */
   readonly masked: boolean
 }
+/**
+ * Bits of the unsigned codes that meet 8-bit weights. 7 for processors that add two products in 16 bits and saturate:
+ * 127 · 127 · 2 fits, 255 · 127 · 2 does not.
+ */
+export type ActivationBits = 7 | 8
+
 export type MatMulNBitsAttrs = {
   readonly bits: 4 | 8
   readonly blockSize: number
@@ -127,10 +133,10 @@ export type OpAttrs = {
   matMulNBits: MatMulNBitsAttrs
   /** x [..., I], each run of `block` channels times the orthonormal Hadamard matrix. */
   rotateBlocks: { readonly block: number }
-  /** x [..., I] → u8 [..., I] (zero point 128), row scales [..., 1]. */
-  quantizeRows: None
-  /** a u8 [..., I] (zero point 128), b i8 [I, O], column scales [O] → f32 [..., O]. */
-  matMulIntegerToFloat: None
+  /** x [..., I] → u8 [..., I] of so many bits, zero point in their middle, and row scales [..., 1]. */
+  quantizeRows: { readonly bits: ActivationBits }
+  /** a u8 [..., I] of so many bits, b i8 [I, O], column scales [O] → f32 [..., O]. */
+  matMulIntegerToFloat: { readonly bits: ActivationBits }
   /** rmsNorm, as one kernel. */
   fusedRmsNorm: { readonly epsilon: number }
   /** x, skip [..., D], weight [D] → rmsNorm(x + skip), x + skip. */

@@ -293,8 +293,8 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
     ],
   ],
   quantizeRows: [
-    [(g) => g.applyAll("quantizeRows", [as(g, "i64", 2, 4)], {}), "expected f32 [..., I], got i64 [2, 4]"],
-    [(g) => g.applyAll("quantizeRows", [f(g)], {}), "expected f32 [..., I], got f32 []"],
+    [(g) => g.applyAll("quantizeRows", [as(g, "i64", 2, 4)], { bits: 8 }), "expected f32 [..., I], got i64 [2, 4]"],
+    [(g) => g.applyAll("quantizeRows", [f(g)], { bits: 8 }), "expected f32 [..., I], got f32 []"],
   ],
   rotateBlocks: [
     [(g) => g.apply("rotateBlocks", [as(g, "i64", 2, 4)], { block: 4 }), "expected f32 [..., I], got i64 [2, 4]"],
@@ -310,11 +310,11 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
   ],
   matMulIntegerToFloat: [
     [
-      (g) => g.apply("matMulIntegerToFloat", [f(g, 2, 4), as(g, "i8", 4, 3), f(g, 3)], {}),
+      (g) => g.apply("matMulIntegerToFloat", [f(g, 2, 4), as(g, "i8", 4, 3), f(g, 3)], { bits: 8 }),
       "expected u8 [..., I], i8 [I, O] and scales [O], got f32 [2, 4], i8 [4, 3] and [3]",
     ],
     [
-      (g) => g.apply("matMulIntegerToFloat", [as(g, "u8", 2, 4), as(g, "i8", 3, 3), f(g, 3)], {}),
+      (g) => g.apply("matMulIntegerToFloat", [as(g, "u8", 2, 4), as(g, "i8", 3, 3), f(g, 3)], { bits: 8 }),
       "expected u8 [..., I], i8 [I, O] and scales [O], got u8 [2, 4], i8 [3, 3] and [3]",
     ],
   ],

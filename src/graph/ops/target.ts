@@ -6,7 +6,7 @@ import { f32, f32Data, rotateRows, sizeOf } from "../../tensor/index.ts"
 import { dimProduct, dimsEqual, shapesEqual, showShape } from "../dim.ts"
 import type { OpDef } from "../node.ts"
 import { rotary } from "./attention.ts"
-import type { MatmulAttrs, OpAttrs } from "./attrs.ts"
+import type { ActivationBits, MatmulAttrs, OpAttrs } from "./attrs.ts"
 import { roundHalfEven } from "./elementwise.ts"
 import { emitProduct, matmul } from "./linear.ts"
 import { rmsNorm } from "./reduce.ts"
@@ -70,6 +70,12 @@ const matMulNBits: OpDef<OpAttrs["matMulNBits"]> = {
 }
 
 /** u8 codes are round(x / scale) + 128 with scale = max|row| / 127; a row of zeros has scale 0 and codes 128. */
+/** Codes lie `most` around the zero point: 1 to 255, or 1 to 127. */
+function codeRange(bits: ActivationBits): { readonly zeroPoint: number; readonly most: number } {
+  const zeroPoint = 2 ** (bits - 1)
+  return { zeroPoint, most: zeroPoint - 1 }
+}
+
 const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
   arity: 1,
   infer: ([x], _, fail) => {
@@ -80,7 +86,8 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
       { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
     ]
   },
-  evaluate: ([x], _, [codes, scales]) => {
+  evaluate: ([x], { bits }, [codes, scales]) => {
+    const { zeroPoint, most } = codeRange(bits)
     const width = x!.shape.at(-1)!
     const rows = sizeOf(x!.shape.slice(0, -1))
     const source = f32Data(x!)
@@ -89,9 +96,9 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
     for (let r = 0; r < rows; r++) {
       let max = 0
       for (let i = 0; i < width; i++) max = Math.max(max, Math.abs(source[r * width + i]!))
-      steps[r] = max / 127
+      steps[r] = max / most
       for (let i = 0; i < width; i++)
-        quantized[r * width + i] = 128 + (max ? roundHalfEven((source[r * width + i]! / max) * 127) : 0)
+        quantized[r * width + i] = zeroPoint + (max ? roundHalfEven((source[r * width + i]! / max) * most) : 0)
     }
     return [
       { dtype: "u8", shape: codes!.shape, data: quantized },
@@ -101,14 +108,15 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
   onnx: (emit, node) => {
     const x = node.inputs[0]!
     const [codes, scales] = node.outputs
+    const { zeroPoint, most } = codeRange(node.attrs.bits)
     const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([x.shape.length - 1])], {
       keepdims: { int: 1 },
     })
-    emit.op("Mul", [largest, emit.scalar("f32", 1 / 127)], [scales!])
+    emit.op("Mul", [largest, emit.scalar("f32", 1 / most)], [scales!])
     // The floor keeps rows of zeros from dividing by zero.
     const safe = emit.temp("Max", [scales!, emit.scalar("f32", 1e-30)])
     const unit = emit.temp("Div", [x, safe])
-    emit.op("QuantizeLinear", [unit, emit.scalar("f32", 1), emit.scalar("u8", 128)], [codes!])
+    emit.op("QuantizeLinear", [unit, emit.scalar("f32", 1), emit.scalar("u8", zeroPoint)], [codes!])
   },
   gradient: "none",
 }
@@ -157,7 +165,8 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
       )
     return [{ dtype: "f32", shape: [...a!.shape.slice(0, -1), outer!] }]
   },
-  evaluate: ([a, b, scales], _, [out]) => {
+  evaluate: ([a, b, scales], { bits }, [out]) => {
+    const { zeroPoint } = codeRange(bits)
     const [inner, outer] = b!.shape as [number, number]
     const rows = sizeOf(a!.shape.slice(0, -1))
     const data = new Float32Array(rows * outer)
@@ -165,7 +174,7 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
       for (let o = 0; o < outer; o++) {
         let sum = 0
         for (let i = 0; i < inner; i++)
-          sum += ((a!.data[r * inner + i] as number) - 128) * (b!.data[i * outer + o] as number)
+          sum += ((a!.data[r * inner + i] as number) - zeroPoint) * (b!.data[i * outer + o] as number)
         data[r * outer + o] = sum * f32Data(scales!)[o]!
       }
     }
@@ -173,7 +182,8 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
   },
   onnx: (emit, node) => {
     const [a, b, scales] = node.inputs
-    const inputs = [a!, b!, emit.scalar("f32", 1), scales!, emit.scalar("u8", 128), emit.none()]
+    const { zeroPoint } = codeRange(node.attrs.bits)
+    const inputs = [a!, b!, emit.scalar("f32", 1), scales!, emit.scalar("u8", zeroPoint), emit.none()]
     emit.op("MatMulIntegerToFloat", inputs, node.outputs, {}, MICROSOFT)
   },
   gradient: "none",
