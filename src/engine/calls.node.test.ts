@@ -93,6 +93,31 @@ describe("a call", () => {
     expect((await answer(call)).at(-1)!.type).toBe("turn-end")
   })
 
+  test("counts what its answers cost, by kind", { timeout: 60_000 }, async () => {
+    await using call = await engine.call({ ...GREEDY, mode: "omni" })
+    const frame = { width: 32, height: 32, data: new Uint8Array(32 * 32 * 3).fill(99) }
+    await call.push({ frame, pcm: tone(16_000) })
+    await call.push({ pcm: tone(8_000) })
+    const [first] = (await answer(call, { speak: true })).slice(-1)
+    if (first?.type !== "turn-end") throw new Error("an answer without an end")
+    const { usage, promptTokens, completionTokens, audioMs } = first
+    expect(usage.promptTextTokens + usage.promptAudioTokens + usage.promptImageTokens).toBe(promptTokens)
+    expect(usage.completionTextTokens).toBe(completionTokens)
+    // One second and a half at 25 tokens per second, rounded in each piece.
+    expect(usage.promptAudioTokens).toBe(25 + 12)
+    expect(usage.promptImageTokens).toBeGreaterThan(0)
+    // The whole second had been read before; its rest, the last frame and the opening of the answer had not.
+    expect(usage.cachedTokens).toBeGreaterThan(25)
+    expect(usage.cachedTokens).toBeLessThan(promptTokens - 12)
+    // A frame of codes is 512 samples of 24 kHz, cross-fades aside.
+    expect(usage.completionAudioTokens * (512 / 24)).toBeGreaterThanOrEqual(audioMs * 0.9)
+    await call.push({ text: "and?" })
+    const [second] = (await answer(call)).slice(-1)
+    expect(second).toMatchObject({
+      usage: { promptAudioTokens: 37, promptImageTokens: usage.promptImageTokens, completionAudioTokens: 0 },
+    })
+  })
+
   test("stops an answer that waits for its turn, too", { timeout: 60_000 }, async () => {
     await using call = await engine.call({ ...GREEDY, maxNewTokens: 400 })
     await call.push({ pcm: tone(16_000) })

@@ -1,5 +1,5 @@
 /** @file A model for engine tests: answers of given words, one step each, that say how they ended. */
-import type { AnswerEvent, ChatOptions } from "../session/index.ts"
+import { type AnswerEvent, type ChatOptions, textUsage } from "../session/index.ts"
 import { InputError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
 import type { LoadOptions } from "./messages.ts"
@@ -40,7 +40,7 @@ export function fakeModel(name = "small"): FakeModel {
           yield { type: "text-delta", text: word }
         }
         const timings = { prefillMs: 3, totalMs: 7, decodeMs: 4, speechMs: 0 }
-        const counts = { audioMs: 0, promptTokens: 1, completionTokens: 2, timings }
+        const counts = { audioMs: 0, promptTokens: 1, completionTokens: 2, usage: textUsage(1, 2), timings }
         yield { type: "turn-end", finishReason: "stop", text, ...counts }
       } finally {
         log.push("end")

@@ -35,7 +35,7 @@ export {
   systemMessage,
 } from "./prompt.ts"
 export type { ContentItem, ContentOptions, PromptParts } from "./prompt-content.ts"
-export type { PromptSpans, Span } from "./prompt-spans.ts"
+export { type PromptSpans, type Span, spanLength } from "./prompt-spans.ts"
 export {
   argMax,
   type Candidates,

@@ -68,6 +68,8 @@ export type SpeechState = {
   readonly closed: boolean
   readonly speaker: Float32Array // [D]
   readonly decoder: SpeechDecoderState
+  /** Frames drawn in all segments. */
+  readonly drawnFrames: number
   readonly rendering: RenderState
   /** Text pieces of this segment; the utterance's first is not counted, and undefined says that it has not come. */
   readonly pieces: number | undefined
@@ -114,6 +116,7 @@ export class SpeechStream {
       closed: false,
       speaker,
       decoder: this.decoder.init(),
+      drawnFrames: 0,
       rendering: initRendering(this.options.rendering),
       pieces: undefined,
       language: detectLanguage(""),
@@ -250,6 +253,7 @@ export class SpeechStream {
     const next: SpeechState = {
       ...state,
       decoder,
+      drawnFrames: state.drawnFrames + decoder.frames.length - state.decoder.frames.length,
       rendering: rendered,
       chunk: state.chunk + 1,
       phase: decoder.finished ? "flushing" : state.phase,

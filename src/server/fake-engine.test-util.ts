@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Engine } from "../engine/index.ts"
-import type { AnswerEvent, ChatOptions } from "../session/index.ts"
+import { type AnswerEvent, type ChatOptions, textUsage } from "../session/index.ts"
 import { BackendError } from "../util/index.ts"
 import { echoEngine } from "./realtime-engine.test-util.ts"
 
@@ -109,7 +109,16 @@ async function* answer(options: ChatOptions, signal?: AbortSignal): AsyncGenerat
     speechMs: 4,
     ...(audioMs > 0 ? { firstAudioMs: 3 } : {}),
   }
-  yield { type: "turn-end", finishReason, text: said, audioMs, promptTokens: 7, completionTokens: count, timings }
+  yield {
+    type: "turn-end",
+    finishReason,
+    text: said,
+    audioMs,
+    promptTokens: 7,
+    completionTokens: count,
+    usage: textUsage(7, count),
+    timings,
+  }
 }
 
 /** A source whose engine is always there. */

@@ -1,7 +1,7 @@
 /** @file An engine without a model: loud sound is speech, answers are the same few words, slowly enough to interrupt. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { CallParts, Engine, EngineCall } from "../engine/index.ts"
-import type { AnswerEvent, CallOptions } from "../session/index.ts"
+import { type AnswerEvent, type CallOptions, textUsage } from "../session/index.ts"
 
 export const WORDS = ["One ", "two ", "three ", "four."]
 
@@ -19,7 +19,16 @@ export function echoEngine(log: string[] = [], stepMs = 2): Engine {
     const audioMs = speak ? (text.split(" ").length - 1) * 200 : 0
     const timings = { prefillMs: 1, firstTextMs: 2, totalMs: 10, decodeMs: 5, speechMs: 4 }
     const finishReason = stopped() ? "interrupted" : "stop"
-    yield { type: "turn-end", finishReason, text, audioMs, promptTokens: 7, completionTokens: 4, timings }
+    yield {
+      type: "turn-end",
+      finishReason,
+      text,
+      audioMs,
+      promptTokens: 7,
+      completionTokens: 4,
+      usage: textUsage(7, 4),
+      timings,
+    }
   }
   const call = (options: CallOptions, { onEvent }: CallParts = {}): EngineCall => {
     let stop = false

@@ -28,6 +28,7 @@ import { type OmniModel, voiceOf } from "./model.ts"
 import { SpeechTrack } from "./speech-track.ts"
 import { StopScanner } from "./stop-scanner.ts"
 import type { AnswerEvent, AnswerOptions, FinishReason } from "./types.ts"
+import { type PromptUsage, usageOf } from "./usage.ts"
 
 /** A delivery of sound, and how much of the answer's text had been given to the speech when it was made. */
 export type HeardChunk = {
@@ -69,7 +70,7 @@ export type AnswerRequest = {
   readonly speaker?: HostTensor<"f32">
   readonly options: AnswerOptions & { readonly stop?: readonly string[] }
   readonly behaviour: BehaviourOptions
-  readonly promptTokens: number
+  readonly prompt: PromptUsage
   /** When the answer was asked for, and how long reading the question took; milliseconds of `now`. */
   readonly startMs: number
   readonly now: () => number
@@ -178,8 +179,9 @@ export async function* writeAnswer(
     finishReason,
     text: record.text,
     audioMs: (record.samples / VOCODER_SAMPLE_RATE_HZ) * 1000,
-    promptTokens: request.promptTokens,
+    promptTokens: request.prompt.positions,
     completionTokens: record.ids.length,
+    usage: usageOf(request.prompt, record.ids.length, speech?.frames ?? 0),
     timings: {
       prefillMs,
       ...(firstTextMs === undefined ? {} : { firstTextMs }),

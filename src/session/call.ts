@@ -113,6 +113,7 @@ export class Call {
     checkAnswer(merged)
     if (speak) voiceOf(model)
     const startMs = now()
+    const cached = this.conversation.length
     yield* this.perceive()
     yield* this.readTail()
     if (options.instructions) {
@@ -137,7 +138,12 @@ export class Call {
           ...(speak ? { speaker } : {}),
           options: { ...merged, maxNewTokens, seed, ...(options.stop ? { stop: options.stop } : {}) },
           behaviour: this.behaviour,
-          promptTokens: this.conversation.length,
+          prompt: {
+            ...this.conversation.usage,
+            positions: this.conversation.length,
+            // Forgetting may have taken some of it.
+            cached: Math.min(cached, this.conversation.length),
+          },
           startMs,
           now,
         },

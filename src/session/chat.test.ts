@@ -12,6 +12,7 @@ import { InputError } from "../util/index.ts"
 import { checkChat, omniChat } from "./chat.ts"
 import type { ConversationModel, OmniModel } from "./model.ts"
 import type { AnswerEvent, ChatOptions } from "./types.ts"
+import { textUsage } from "./usage.ts"
 
 const TINY = new URL("../../test/fixtures/tiny-a", import.meta.url).pathname
 const HELLO: ChatOptions = { messages: [{ role: "user", content: "Hello!" }] }
@@ -63,6 +64,7 @@ describe("on the recorded checkpoint", () => {
     expect(end.finishReason).toBe("length")
     expect(end.completionTokens).toBe(40)
     expect(end.promptTokens).toBe(tokenizer.encode(template([{ role: "user", content: "Hello!" }])).length)
+    expect(end.usage).toEqual(textUsage(end.promptTokens, 40))
     expect(end.timings.prefillMs).toBeGreaterThan(0)
     expect(end.timings.decodeMs).toBeGreaterThan(0)
   })

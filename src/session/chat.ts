@@ -8,12 +8,13 @@ import {
   drawMostLikely,
   embedPrompt,
   type Message,
+  spanLength,
   speakerState,
   speakWhole,
   VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import { f32Data } from "../tensor/index.ts"
-import { createRandom, InputError, inSteps } from "../util/index.ts"
+import { createRandom, InputError, inSteps, type Steps } from "../util/index.ts"
 import { emptyAnswer, writeAnswer } from "./answer.ts"
 import { BEHAVIOURS } from "./behaviour.ts"
 import { checkAnswer } from "./call.ts"
@@ -80,7 +81,12 @@ export async function* omniChat(
       ...(speaker && !whole ? { speaker } : {}),
       options: { ...options, maxNewTokens },
       behaviour: { ...BEHAVIOURS[behaviour], penaltyScope: "answer" },
-      promptTokens: prompt.ids.length,
+      prompt: {
+        positions: prompt.ids.length,
+        audio: spanLength(prompt.audioSpans),
+        image: spanLength(prompt.imageSpans),
+        cached: 0,
+      },
       startMs,
       now,
     },
@@ -92,11 +98,12 @@ export async function* omniChat(
       continue
     }
     const before = now()
-    const pcm = yield* inSteps(speakAll(model, f32Data(speaker!), record.text, options))
+    const { pcm, frames } = yield* inSteps(speakAll(model, f32Data(speaker!), record.text, options))
     const firstAudioMs = now() - startMs
     yield { type: "audio-delta", pcm, text: record.text }
     const timings = { ...event.timings, firstAudioMs, totalMs: now() - startMs, speechMs: now() - before }
-    yield { ...event, audioMs: (pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000, timings }
+    const usage = { ...event.usage, completionAudioTokens: frames }
+    yield { ...event, audioMs: (pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000, timings, usage }
   }
 }
 
@@ -106,13 +113,13 @@ async function* speakAll(
   speaker: Float32Array,
   text: string,
   { temperature, seed = 0 }: ChatOptions,
-): AsyncGenerator<void, Float32Array, void> {
+): Steps<{ readonly pcm: Float32Array; readonly frames: number }> {
   const { decoder, codec, vocoder, tokenizer, layout } = voiceOf(model)
   const draw = temperature === 0 ? drawMostLikely : drawBy(createRandom(seed + CALL_FRAMES))
   const sampling = DEFAULT_CODE_SAMPLING
   const frames = yield* speakWhole(decoder, speaker, text, { tokenizer, layout, sampling, draw })
-  if (frames.length === 0) return new Float32Array(0)
-  return await vocoder.render(await codec.decode(frames))
+  const pcm = frames.length > 0 ? await vocoder.render(await codec.decode(frames)) : new Float32Array(0)
+  return { pcm, frames: frames.length }
 }
 
 function messageOf({ role, content, toolCalls }: ChatMessage): Message {

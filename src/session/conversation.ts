@@ -92,6 +92,12 @@ export class Conversation {
     return { ...this.state }
   }
 
+  /** Positions by what fills them. */
+  get usage(): { readonly audio: number; readonly image: number } {
+    const { ledger } = this.state
+    return { audio: ledger.mediaPositions("audio"), image: ledger.mediaPositions("image") }
+  }
+
   /** Positions that the conversation takes. */
   get length(): number {
     return this.state.cache.length
@@ -136,6 +142,7 @@ export class Conversation {
         if (!started) ledger.addSystem(end)
         else if (options.asAnswer) ledger.addAnswer(at, end)
         else ledger.addUnit({ start: at, openingLength, end })
+        ledger.addMedia(at, piece)
         started = true
         at = end
       }

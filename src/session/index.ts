@@ -9,6 +9,7 @@ export type {
   AnswerFormat,
   AnswerOptions,
   AnswerTimings,
+  AnswerUsage,
   Behaviour,
   CallEvent,
   CallInput,
@@ -26,4 +27,5 @@ export type {
   ToolCall,
   TurnOptions,
 } from "./types.ts"
+export { textUsage } from "./usage.ts"
 export { VoiceCache } from "./voices.ts"

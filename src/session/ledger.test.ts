@@ -18,6 +18,8 @@ function build(system: number, turns: readonly Turn[]) {
       const start = cells.length
       for (let i = 0; i < openingLength; i++) cells.push("opening")
       for (let i = 0; i < length; i++) cells.push(`unit ${t}.${u}`)
+      // Every unit ends with a position of sound.
+      ledger.addMedia(start, { imageSpans: [], audioSpans: [[openingLength + length - 1, openingLength + length]] })
       ledger.addUnit({ start, openingLength, end: cells.length })
     })
     if (answer === undefined) return
@@ -71,6 +73,9 @@ test("after forgetting, every position is still what the ledger says", () => {
           expect(cells.at(-1)).toBe(last)
           const spans = described(ledger.data)
           expect(spans.at(-1)![1]).toBe(cells.length)
+          const lastOfUnits = cells.filter((cell, i) => cell.startsWith("unit") && cell !== cells[i + 1])
+          expect(ledger.mediaPositions("audio")).toBe(lastOfUnits.length)
+          expect(ledger.mediaPositions("image")).toBe(0)
           let at = 0
           for (const [start, end, what] of spans) {
             expect(start).toBe(at)

@@ -7,6 +7,7 @@
  * A turn's opening closes the answer before it and ends with the user's header. Forgetting a turn therefore keeps its
  * opening and cuts everything after it up to the end of the next turn's opening: what is left still reads well.
  */
+import type { PromptSpans } from "../inference/index.ts"
 
 /** Positions [start, end); the first `openingLength` of them are the turn's opening. */
 export type Unit = { readonly start: number; readonly openingLength: number; readonly end: number }
@@ -20,7 +21,14 @@ type Turn = {
   readonly answer: { readonly start: number; readonly textStart: number; readonly end: number } | undefined
 }
 
-export type LedgerData = { readonly system: number; readonly turns: readonly Turn[] }
+/** Positions [start, end) that embeddings of images or sound fill. */
+export type MediaSpan = { readonly kind: "image" | "audio"; readonly start: number; readonly end: number }
+
+export type LedgerData = {
+  readonly system: number
+  readonly turns: readonly Turn[]
+  readonly media: readonly MediaSpan[]
+}
 
 export type DropPlan = {
   /** Ranges to cut, last one first, in positions of before. */
@@ -35,10 +43,12 @@ export type DropPlan = {
 export class Ledger {
   private system: number
   private turns: Turn[]
+  private media: MediaSpan[]
 
-  constructor(data: LedgerData = { system: 0, turns: [] }) {
+  constructor(data: LedgerData = { system: 0, turns: [], media: [] }) {
     this.system = data.system
     this.turns = [...data.turns]
+    this.media = [...data.media]
   }
 
   copy(): Ledger {
@@ -46,7 +56,22 @@ export class Ledger {
   }
 
   get data(): LedgerData {
-    return { system: this.system, turns: [...this.turns] }
+    return { system: this.system, turns: [...this.turns], media: [...this.media] }
+  }
+
+  /** Notes what fills a piece that was read at `start`. */
+  addMedia(start: number, { imageSpans, audioSpans }: Pick<PromptSpans, "imageSpans" | "audioSpans">): void {
+    for (const [kind, spans] of [
+      ["image", imageSpans],
+      ["audio", audioSpans],
+    ] as const) {
+      for (const [from, to] of spans) this.media.push({ kind, start: start + from, end: start + to })
+    }
+  }
+
+  /** Positions by what fills them; the rest is text. */
+  mediaPositions(kind: MediaSpan["kind"]): number {
+    return this.media.reduce((sum, span) => sum + (span.kind === kind ? span.end - span.start : 0), 0)
   }
 
   addSystem(length: number): void {
@@ -91,9 +116,16 @@ export class Ledger {
 
   /** Positions [from, to) at the end of an answer were cut. */
   cut(from: number, to: number): void {
-    this.turns = this.turns.map((turn) =>
-      shifted(turn, (position) => (position >= to ? position - (to - from) : Math.min(position, from))),
-    )
+    const move = (position: number) => (position >= to ? position - (to - from) : Math.min(position, from))
+    this.turns = this.turns.map((turn) => shifted(turn, move))
+    this.moveMedia(move)
+  }
+
+  private moveMedia(move: (position: number) => number): void {
+    this.media = this.media.flatMap(({ kind, start, end }) => {
+      const moved = { kind, start: move(start), end: move(end) }
+      return moved.end > moved.start ? [moved] : []
+    })
   }
 
   /** What to forget to free so many positions, oldest first. May free less when there is not more. */
@@ -142,6 +174,7 @@ export class Ledger {
           }
         : shifted(turn, move),
     )
+    this.moveMedia(move)
   }
 }
 

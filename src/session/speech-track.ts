@@ -16,6 +16,8 @@ export class SpeechTrack {
   private readonly behaviour: BehaviourOptions
   private readonly speaker: Float32Array
   private state: SpeechState | undefined
+  /** Frames of utterances that are over. */
+  private earlierFrames = 0
 
   /** @param speaker the language model's normed hidden state at the speaker's slot  // [D] */
   constructor(voice: VoiceParts, behaviour: BehaviourOptions, speaker: Float32Array, draw: Draw) {
@@ -29,6 +31,11 @@ export class SpeechTrack {
     })
     this.behaviour = behaviour
     this.speaker = speaker
+  }
+
+  /** Frames of speech codes drawn so far. */
+  get frames(): number {
+    return this.earlierFrames + (this.state?.drawnFrames ?? 0)
   }
 
   /** The utterance is over; more text is not asked for unless the behaviour goes on. */
@@ -60,7 +67,9 @@ export class SpeechTrack {
   /** The utterance that takes text now, a new one where the last one is over. */
   private async listening(): Promise<SpeechState> {
     if (this.state && this.state.phase !== "done") return this.state
-    this.state = await this.stream.init(this.speaker)
+    const next = await this.stream.init(this.speaker)
+    this.earlierFrames = this.frames
+    this.state = next
     if (this.behaviour.firstPieceVerbatim) return this.state
     // The first piece is taken verbatim; an empty one leaves all text to be spoken like the rest.
     for (const steps = this.stream.push(this.state, ""); ; ) {

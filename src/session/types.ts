@@ -92,6 +92,21 @@ export type AnswerTimings = {
   readonly speechMs: number
 }
 
+/**
+ * What an answer cost, by kind, in positions of the language model; `completionAudioTokens` counts frames of speech codes.
+ * Prompt kinds add up to `promptTokens`: everything in the context when the answer began, earlier turns included.
+ */
+export type AnswerUsage = {
+  /** Text, and the marks around images and sound. */
+  readonly promptTextTokens: number
+  readonly promptAudioTokens: number
+  readonly promptImageTokens: number
+  /** Those of all kinds that had been read before the answer was asked for. */
+  readonly cachedTokens: number
+  readonly completionTextTokens: number
+  readonly completionAudioTokens: number
+}
+
 export type AnswerEvent =
   | { readonly type: "text-delta"; readonly text: string; readonly logprobs?: readonly TokenLogprob[] }
   /** Sound at 24 kHz, and the text written since the sound before. */
@@ -105,7 +120,9 @@ export type AnswerEvent =
       /** Milliseconds of sound that were delivered. */
       readonly audioMs: number
       readonly promptTokens: number
+      /** Tokens that the language model wrote, the one that ended the answer included. */
       readonly completionTokens: number
+      readonly usage: AnswerUsage
       readonly timings: AnswerTimings
     }
 

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { CallParts, Engine, EngineCall } from "../../src/engine/index.ts"
-import type { AnswerEvent, CallOptions, ChatOptions } from "../../src/session/index.ts"
+import { type AnswerEvent, type CallOptions, type ChatOptions, textUsage } from "../../src/session/index.ts"
 
 export const ANSWER_WORDS = ["This ", "is ", "an ", "answer ", "of ", "several ", "seconds, ", "slowly ", "said."]
 const PIECE_MS = 800
@@ -77,7 +77,16 @@ async function* answer(stopped: () => boolean, speak: boolean, words = ANSWER_WO
     speechMs: 10,
   }
   const finishReason = stopped() ? "interrupted" : "stop"
-  yield { type: "turn-end", finishReason, text, audioMs, promptTokens: 9, completionTokens: 9, timings }
+  yield {
+    type: "turn-end",
+    finishReason,
+    text,
+    audioMs,
+    promptTokens: 9,
+    completionTokens: 9,
+    usage: textUsage(9, 9),
+    timings,
+  }
 }
 
 export function pageEngine(heard: Heard): Engine {

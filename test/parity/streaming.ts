@@ -116,7 +116,7 @@ async function answer(
       ...(speak ? { speaker } : {}),
       options: { temperature: 0, repetitionPenalty, maxNewTokens },
       behaviour,
-      promptTokens: piece.ids.length,
+      prompt: { positions: piece.ids.length, audio: 0, image: 0, cached: 0 },
       startMs: 0,
       now: () => 0,
       onStep: ({ logits }) => onLogits(logits),
