@@ -18,6 +18,7 @@ export class CallHost {
   private last: Promise<unknown> = Promise.resolve()
   /** Stops the answers asked for, those that wait for their turn too. */
   private readonly stops = new Set<AbortController>()
+  private readonly hungUp = new AbortController()
   private open: boolean
 
   constructor(call: Call, queue: StepQueue, onEvent: (event: CallEvent) => void) {
@@ -33,7 +34,8 @@ export class CallHost {
     switch (action.type) {
       case "push":
         for (const event of this.call.push(action.input)) this.onEvent(event)
-        // During an answer input waits; it is read when the answer is over.
+        await this.listen()
+        // During an answer input is only listened to; it is read when the answer is over.
         return this.stops.size > 0 ? undefined : await this.perceive(signal)
       case "append":
         return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
@@ -55,6 +57,7 @@ export class CallHost {
   async close(): Promise<void> {
     this.open = false
     this.stopAnswers("hung up")
+    this.hungUp.abort(new DOMException("hung up", "AbortError"))
     await this.inTurn(async () => {})
   }
 
@@ -68,21 +71,29 @@ export class CallHost {
     signal: AbortSignal,
   ): Promise<void> {
     const stop = new AbortController()
+    const { foundTurn } = this.call // what is found later belongs to the next answer
     this.stops.add(stop)
     try {
       await this.inTurn(async () => {
+        await this.listen()
         const either = AbortSignal.any([signal, stop.signal])
         const deliver = (event: AnswerEvent | CallEvent | undefined) => {
           if (event && isAnswer(event)) onAnswer(event)
           else if (event) this.onEvent(event)
         }
-        await this.queue.run(this.call.respond(options), deliver, either)
+        await this.queue.run(this.call.respond(options, foundTurn), deliver, either)
       })
     } finally {
       this.stops.delete(stop)
       // What was said meanwhile is read now; its failure has nobody to go to but the next command.
       if (this.open) this.perceive(new AbortController().signal).catch(() => {})
     }
+  }
+
+  /** Finds turns in what was pushed, while an answer is made as well. */
+  private async listen(): Promise<void> {
+    if (!this.call.listens) return
+    await this.queue.run(this.call.listen(), (event) => event && this.onEvent(event), this.hungUp.signal, "urgent")
   }
 
   private perceive(signal: AbortSignal): Promise<void> {

@@ -1,52 +1,17 @@
 /** @file Calls on the recorded checkpoint, through the engine's own messages. */
-import { setImmediate } from "node:timers/promises"
 import fc from "fast-check"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { CHECKPOINT } from "../convert/folders.test-util.node.ts"
-import type { AnswerEvent, CallEvent, CallOptions, RespondOptions } from "../session/index.ts"
+import type { CallEvent } from "../session/index.ts"
 import { InputError } from "../util/index.ts"
-import { EngineClient } from "./client.ts"
-import type { EngineCall } from "./engine.ts"
-import { EngineHost } from "./host.ts"
-import { loadModel } from "./load.node.ts"
-import type { EngineEvent } from "./messages.ts"
+import type { EngineClient } from "./client.ts"
+import { answer, endOf, GREEDY, loadTinyEngine, textOf, tone } from "./engine.test-util.node.ts"
 
 let engine: EngineClient
 
 beforeAll(async () => {
-  const listeners: ((event: EngineEvent) => void)[] = []
-  const host = new EngineHost({
-    load: loadModel,
-    post: (event) => {
-      const copy = structuredClone(event)
-      for (const listener of listeners) listener(copy)
-    },
-    breathe: () => setImmediate(),
-  })
-  engine = new EngineClient({
-    post: (command) => void host.handle(structuredClone(command)),
-    onEvent: (listener) => void listeners.push(listener),
-    onExit: () => {},
-    close: async () => {},
-  })
-  await engine.load({ model: CHECKPOINT, device: "cpu", quantize: "none", threads: 1, cacheFolder: "cache" })
+  engine = await loadTinyEngine()
 }, 60_000)
 afterAll(async () => engine.close())
-
-const GREEDY: CallOptions = { temperature: 0, repetitionPenalty: 1, maxNewTokens: 9 }
-
-/** A tone that changes, so many samples at 16 kHz. */
-const tone = (samples: number, pitch = 1) =>
-  Float32Array.from({ length: samples }, (_, i) => 0.3 * Math.sin((i * pitch) / 30))
-
-async function answer(call: EngineCall, options: RespondOptions = { speak: false }) {
-  const events: AnswerEvent[] = []
-  for await (const event of call.respond(options)) events.push(event)
-  return events
-}
-
-const textOf = (events: readonly AnswerEvent[]) =>
-  events.flatMap((event) => (event.type === "text-delta" ? [event.text] : [])).join("")
 
 describe("a call", () => {
   test("answers the same however its sound was cut", { timeout: 60_000 }, async () => {
@@ -98,9 +63,7 @@ describe("a call", () => {
     const frame = { width: 32, height: 32, data: new Uint8Array(32 * 32 * 3).fill(99) }
     await call.push({ frame, pcm: tone(16_000) })
     await call.push({ pcm: tone(8_000) })
-    const [first] = (await answer(call, { speak: true })).slice(-1)
-    if (first?.type !== "turn-end") throw new Error("an answer without an end")
-    const { usage, promptTokens, completionTokens, audioMs } = first
+    const { usage, promptTokens, completionTokens, audioMs } = endOf(await answer(call, { speak: true }))
     expect(usage.promptTextTokens + usage.promptAudioTokens + usage.promptImageTokens).toBe(promptTokens)
     expect(usage.completionTextTokens).toBe(completionTokens)
     // One second and a half at 25 tokens per second, rounded in each piece.
@@ -112,8 +75,7 @@ describe("a call", () => {
     // A frame of codes is 512 samples of 24 kHz, cross-fades aside.
     expect(usage.completionAudioTokens * (512 / 24)).toBeGreaterThanOrEqual(audioMs * 0.9)
     await call.push({ text: "and?" })
-    const [second] = (await answer(call)).slice(-1)
-    expect(second).toMatchObject({
+    expect(endOf(await answer(call))).toMatchObject({
       usage: { promptAudioTokens: 37, promptImageTokens: usage.promptImageTokens, completionAudioTokens: 0 },
     })
   })

@@ -126,7 +126,7 @@ export class EngineHost {
     const controller = new AbortController()
     const steps = model.loadRest?.()
     const ended = steps
-      ? this.queue.run(steps, undefined, controller.signal, { background: true }).catch(() => {})
+      ? this.queue.run(steps, undefined, controller.signal, "background").catch(() => {})
       : Promise.resolve()
     this.stopRest = async () => {
       controller.abort(new DOMException("closed", "AbortError"))

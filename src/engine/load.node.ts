@@ -10,6 +10,8 @@ import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts
 import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
 import { Call, type OmniModel, omniChat, VoiceCache } from "../session/index.ts"
 import { loadChatTemplate, readTokenizer, terminatorIds } from "../tokenizer/index.ts"
+import { openSilero } from "../turns/index.node.ts"
+import { createVad, type Vad } from "../turns/index.ts"
 import { CheckpointError } from "../util/index.ts"
 import type { EngineModel } from "./host.ts"
 import { loadParts } from "./load-parts.ts"
@@ -112,6 +114,15 @@ export async function loadModel(
   const omni: OmniModel = await loadParts({ source, directory, json, executor, model, tokenizer, template })
   signal.throwIfAborted()
   const voices = new VoiceCache()
+  let vad: Promise<Vad> | undefined
+  /** Voice activity, loaded with the first call that has turns. */
+  const listener = () => {
+    vad ??= openSilero().then((silero) => createVad(resources.use(silero)))
+    vad.catch(() => {
+      vad = undefined // the next call tries again
+    })
+    return vad
+  }
   const now = () => performance.now()
   const resources = opened.move()
   return {
@@ -128,7 +139,10 @@ export async function loadModel(
       speaks: omni.voice !== undefined,
     },
     chat: (request) => omniChat(omni, request, now),
-    call: (request, snapshot) => Call.open({ model: omni, voices, now }, request, snapshot),
+    async *call(request, snapshot) {
+      const parts = { model: omni, voices, now, ...(request.turns ? { vad: await listener() } : {}) }
+      return yield* Call.open(parts, request, snapshot)
+    },
     async *loadRest() {
       if (prefill !== decode) weights.prefetch?.(prefill)
       yield* model.loadRest()

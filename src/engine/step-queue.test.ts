@@ -37,7 +37,7 @@ describe("turns", () => {
   test("background work waits while others do, but not for ever", async () => {
     const queue = new StepQueue(breathe)
     const log: string[] = []
-    const rest = queue.run(work("rest", 3, log), undefined, undefined, { background: true })
+    const rest = queue.run(work("rest", 3, log), undefined, undefined, "background")
     await Promise.all([queue.run(work("a", 2, log)), queue.run(work("b", 1, log))])
     expect(log.slice(0, 6)).toEqual(["rest1", "a1", "b1", "a2", "b end", "a end"])
     await rest
@@ -45,7 +45,7 @@ describe("turns", () => {
     log.length = 0
     await Promise.all([
       queue.run(work("long", 200, log)),
-      queue.run(work("rest", 2, log), undefined, undefined, { background: true }),
+      queue.run(work("rest", 2, log), undefined, undefined, "background"),
     ])
     const at = log.flatMap((entry, i) => (entry.startsWith("rest") ? [i] : []))
     expect(at.length).toBe(3)

@@ -3,13 +3,18 @@
  * steps; the generator's own `finally` blocks clean up.
  */
 
+/**
+ * `background`: stepped while nothing else waits, and rarely otherwise. `urgent`: short steps that go before others, though
+ * never twice in a row while others wait: whoever floods them slows the rest by one short step each.
+ */
+export type Priority = "background" | "normal" | "urgent"
+
 /** Work whose every `next()` is one step; what it yields goes to `onValue`. */
 type Task = {
   readonly steps: AsyncGenerator<unknown, unknown, void>
   readonly onValue: (value: unknown) => void
   readonly signal: AbortSignal | undefined
-  /** Stepped while nothing else waits, and rarely otherwise. */
-  readonly background: boolean
+  readonly priority: Priority
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
 }
@@ -22,6 +27,7 @@ export class StepQueue {
   private draining: Promise<void> | undefined
   /** Steps since background work had one. */
   private others = 0
+  private wasUrgent = false
   private readonly breathe: () => Promise<void>
 
   /** @param breathe lets messages in between two steps; resolves soon */
@@ -35,21 +41,20 @@ export class StepQueue {
 
   /**
    * Queues work and resolves with its return value.
-   * @param options.background steps are run while no other work waits, and rarely otherwise
    * @throws the signal's reason when it aborts before the work is done; a running step is finished first
    */
   run<V, R>(
     steps: AsyncGenerator<V, R, void>,
     onValue: (value: V) => void = () => {},
     signal?: AbortSignal,
-    options: { readonly background?: boolean } = {},
+    priority: Priority = "normal",
   ): Promise<R> {
     return new Promise<R>((resolve, reject) => {
       this.tasks.push({
         steps,
         onValue: onValue as (value: unknown) => void,
         signal,
-        background: options.background ?? false,
+        priority,
         resolve: resolve as (value: unknown) => void,
         reject,
       })
@@ -66,10 +71,14 @@ export class StepQueue {
   }
 
   private next(): Task | undefined {
-    const isDue = this.others >= BACKGROUND_TURN
-    const wanted = this.tasks.findIndex(({ background }) => background === isDue)
-    const [task] = this.tasks.splice(Math.max(0, wanted), 1)
-    this.others = task?.background ? 0 : this.others + 1
+    const order: Priority[] = this.wasUrgent ? ["normal", "urgent"] : ["urgent", "normal"]
+    const first = this.others >= BACKGROUND_TURN ? "background" : undefined
+    const places = [...(first ? [first] : []), ...order].map((wanted) =>
+      this.tasks.findIndex(({ priority }) => priority === wanted),
+    )
+    const [task] = this.tasks.splice(places.find((at) => at >= 0) ?? 0, 1)
+    this.others = task?.priority === "background" ? 0 : this.others + 1
+    this.wasUrgent = task?.priority === "urgent"
     return task
   }
 

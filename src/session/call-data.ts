@@ -8,9 +8,15 @@ import { Ears, type EarsData } from "./ears.ts"
 import { Ledger, type LedgerData } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
 import { decodeData, encodeData } from "./snapshot.ts"
+import type { TurnGateData } from "./turn-gate.ts"
 import type { CallSnapshot } from "./types.ts"
 
-type CallState = { readonly conversation: Conversation; readonly ears: Ears; readonly answers: number }
+type CallState = {
+  readonly conversation: Conversation
+  readonly ears: Ears
+  readonly gate: TurnGateData | undefined
+  readonly answers: number
+}
 
 type SavedCall = {
   readonly prompt: StreamPromptState
@@ -19,10 +25,11 @@ type SavedCall = {
   readonly ledger: LedgerData
   readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | null
   readonly ears: EarsData
+  readonly gate: TurnGateData | null
   readonly answers: number
 }
 
-export function saveCall(model: OmniModel, { conversation, ears, answers }: CallState): CallSnapshot {
+export function saveCall(model: OmniModel, { conversation, ears, gate, answers }: CallState): CallSnapshot {
   const { prompt, cache, audio, ledger, answer } = conversation.saved
   const saved: SavedCall = {
     prompt,
@@ -31,6 +38,7 @@ export function saveCall(model: OmniModel, { conversation, ears, answers }: Call
     ledger: ledger.data,
     answer: answer ?? null,
     ears: ears.data,
+    gate: gate ?? null,
     answers,
   }
   return { version: 1, model: model.fingerprint, bytes: encodeData(saved) }
@@ -60,5 +68,10 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
     ledger: new Ledger(saved.ledger),
     answer: saved.answer ?? undefined,
   })
-  return { conversation, ears: new Ears(sampleRateHz, saved.ears), answers: saved.answers }
+  return {
+    conversation,
+    ears: new Ears(sampleRateHz, saved.ears),
+    gate: saved.gate ?? undefined,
+    answers: saved.answers,
+  }
 }

@@ -3,15 +3,23 @@
  * to what was heard, and old turns are forgotten when the context fills. Every generator's `next()` is one step of work;
  * one that is abandoned leaves a valid state. Who calls must not run two of them at once; `push` and `clear` always may.
  */
-import { minEncodableSamples, resample } from "../audio/index.ts"
-import { checkSampling, DEFAULT_SAMPLING, type Message, systemMessage } from "../inference/index.ts"
-import { InputError, inSteps, type Steps } from "../util/index.ts"
+import { concatPcm, minEncodableSamples, resample } from "../audio/index.ts"
+import {
+  checkSampling,
+  DEFAULT_SAMPLING,
+  type Message,
+  systemMessage,
+  VOCODER_SAMPLE_RATE_HZ,
+} from "../inference/index.ts"
+import type { Vad } from "../turns/index.ts"
+import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { Conversation, type Room } from "./conversation.ts"
 import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
+import { TurnGate, type TurnGateData, turnDetectorOf } from "./turn-gate.ts"
 import type {
   AnswerEvent,
   AnswerOptions,
@@ -29,6 +37,8 @@ export type CallParts = {
   readonly voices: VoiceCache
   /** Milliseconds of any clock. */
   readonly now: () => number
+  /** Voice activity; calls with turns need it. */
+  readonly vad?: Vad
 }
 
 /** Units that are read together when several wait. */
@@ -46,13 +56,15 @@ export class Call {
   private readonly behaviour: BehaviourOptions
   private readonly conversation: Conversation
   private readonly ears: Ears
+  private readonly gate: TurnGate | undefined
   private answers: number
+  private isAnswering = false
   private readonly waitingEvents: CallEvent[] = []
 
   private constructor(
     parts: CallParts,
     options: CallOptions,
-    state: { conversation: Conversation; ears: Ears; answers: number },
+    state: { conversation: Conversation; ears: Ears; gate?: TurnGateData | undefined; answers: number },
   ) {
     this.parts = parts
     this.options = options
@@ -60,6 +72,7 @@ export class Call {
     this.conversation = state.conversation
     this.ears = state.ears
     this.answers = state.answers
+    this.gate = gateOf(parts, options, state)
   }
 
   /**
@@ -67,7 +80,7 @@ export class Call {
    * @throws InputError naming the wrong option, or when the snapshot is of another model
    */
   static async *open(parts: CallParts, options: CallOptions, snapshot?: CallSnapshot): Steps<Call> {
-    checkCall(parts.model, options)
+    checkCall(parts, options)
     const rate = options.sampleRateHz ?? UNIT_SAMPLES
     if (snapshot) return new Call(parts, options, restoreCall(parts.model, snapshot, rate))
     const conversation = new Conversation(parts.model)
@@ -78,19 +91,38 @@ export class Call {
     return call
   }
 
-  /** Takes input without reading it. @throws InputError for damaged input */
+  /** Takes input without listening to it or reading it. @throws InputError for damaged input */
   push(input: CallInput): CallEvent[] {
-    const droppedMs = this.ears.push(input)
+    const heard = this.ears.prepare(input)
+    const droppedMs = this.gate ? this.gate.push(heard) : this.ears.take(heard)
     return droppedMs > 0 ? [{ type: "input-dropped", droppedMs }] : []
   }
 
-  /** Reads what is complete: whole seconds and text. */
+  /** Whether turns are to be found in the sound. */
+  get listens(): boolean {
+    return this.gate !== undefined
+  }
+
+  /**
+   * Finds turns in what was pushed. May run beside any other generator, also while an answer is written; nothing to do
+   * for a call without turns.
+   */
+  async *listen(): AsyncGenerator<CallEvent | undefined, void, void> {
+    if (this.gate) yield* this.gate.listen(() => this.isAnswering)
+  }
+
+  /** The latest turn that was found in the sound, is over and has no answer. */
+  get foundTurn(): number | undefined {
+    return this.ears.foundTurn
+  }
+
+  /** Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer. */
   async *perceive(): AsyncGenerator<CallEvent | undefined, void, void> {
     for (;;) {
       const heard = this.ears.peek(UNITS_TOGETHER)
       if (heard.length === 0) return
       yield* this.read(heard, 1)
-      this.ears.take(heard.length)
+      this.ears.remove(heard)
     }
   }
 
@@ -103,10 +135,14 @@ export class Call {
   }
 
   /**
-   * Ends the user's turn and answers it.
+   * Answers the user's turn: the one that was found in the sound, or else all that was pushed, which ends it.
+   * @param foundTurn the turn that was over when the answer was asked for; what comes later belongs to the next
    * @throws InputError for wrong options, ConfigError when the model cannot speak
    */
-  async *respond(options: RespondOptions = {}): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
+  async *respond(
+    options: RespondOptions = {},
+    foundTurn: number | undefined = this.foundTurn,
+  ): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
     const { model, now } = this.parts
     const { speak = model.voice !== undefined } = options
     const merged: AnswerOptions = { ...withoutUndefined(this.options), ...withoutUndefined(options) }
@@ -114,8 +150,8 @@ export class Call {
     if (speak) voiceOf(model)
     const startMs = now()
     const cached = this.conversation.length
-    yield* this.perceive()
-    yield* this.readTail()
+    yield* this.listen()
+    yield* this.readTurn(foundTurn ?? this.endTurn())
     if (options.instructions) {
       const message = { role: "user" as const, content: [{ plain: `\n${options.instructions}` }] }
       yield* inSteps(this.conversation.read([message], { room: this.room }))
@@ -128,8 +164,9 @@ export class Call {
     const { piece, hidden, speaker, record } = opened
     const maxNewTokens = Math.min(wished, this.room.limit - this.conversation.length)
     const seed = (merged.seed ?? 0) + this.answers++
+    this.isAnswering = true
     try {
-      yield* writeAnswer(
+      const events = writeAnswer(
         model,
         {
           cache: this.conversation.cache,
@@ -149,7 +186,12 @@ export class Call {
         },
         record,
       )
+      for await (const event of events) {
+        if (event?.type === "audio-delta") this.gate?.speak((event.pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000)
+        yield event
+      }
     } finally {
+      this.isAnswering = false
       this.conversation.close()
     }
   }
@@ -159,27 +201,47 @@ export class Call {
     if (heardMs !== undefined && !(Number.isFinite(heardMs) && heardMs >= 0)) {
       throw new InputError(`interrupt.heardMs: expected milliseconds ≥ 0, got ${heardMs}`)
     }
+    this.gate?.stopSpeaking()
     return { text: this.conversation.cut(heardMs), heardMs: heardMs ?? 0 }
   }
 
   /** Forgets input that was not read. */
   clear(): void {
+    this.gate?.clear()
     this.ears.clear()
   }
 
   /** @throws never while no generator runs */
   snapshot(): CallSnapshot {
     const { model } = this.parts
-    return saveCall(model, { conversation: this.conversation, ears: this.ears, answers: this.answers })
+    const { conversation, ears, answers } = this
+    return saveCall(model, { conversation, ears, answers, gate: this.gate?.data })
   }
 
-  /** The rest of the turn; its last frame in full resolution. */
-  private async *readTail(): AsyncGenerator<CallEvent | undefined, void, void> {
+  /** Ends the turn by hand. */
+  private endTurn(): number {
+    // With turns the sound goes on: nothing may be taken out of the resampler.
+    if (this.gate) this.gate.release()
+    else this.ears.flush()
+    return this.ears.endTurn("hand")
+  }
+
+  /** Everything up to the end of a turn; its last frame in full resolution. */
+  private async *readTurn(turn: number): AsyncGenerator<CallEvent | undefined, void, void> {
     const { lastFrameSlices = LAST_FRAME_SLICES } = this.options
-    const { mel, poolStep } = this.parts.model.prompts.audio
-    const tail = this.ears.tail(minEncodableSamples(poolStep, mel.hopLength), lastFrameSlices > 1)
-    if (tail) yield* this.read([tail], lastFrameSlices)
-    this.ears.endTurn()
+    for (;;) {
+      const heard = this.ears.peekTurn(turn, UNITS_TOGETHER)
+      if (heard.length === 0) break
+      const [first] = heard
+      const { turnEnd } = first!
+      if (turnEnd?.turn !== turn) yield* this.read(heard, 1)
+      else {
+        const frame = first!.frame ?? (lastFrameSlices > 1 ? turnEnd.lastFrame : undefined)
+        yield* this.read([{ ...first, ...(frame ? { frame } : {}) }], lastFrameSlices)
+      }
+      this.ears.remove(heard)
+    }
+    this.ears.answer(turn)
   }
 
   private async *read(
@@ -187,7 +249,12 @@ export class Call {
     maxSliceNums: number,
   ): AsyncGenerator<CallEvent | undefined, void, void> {
     const start = this.parts.now()
-    const messages = heard.map((item) => ({ role: "user" as const, content: contentOf(item) }))
+    const { mel, poolStep } = this.parts.model.prompts.audio
+    const fewest = minEncodableSamples(poolStep, mel.hopLength)
+    const messages = heard
+      .map((item) => ({ role: "user" as const, content: contentOf(item, fewest) }))
+      .filter(({ content }) => content.length > 0)
+    if (messages.length === 0) return
     yield* inSteps(this.conversation.read(messages, { omniInput: true, maxSliceNums, room: this.room }))
     yield* this.waitingEvents.splice(0)
     const samples = heard.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
@@ -212,11 +279,27 @@ export class Call {
   }
 }
 
-/** A unit's content: its frame comes before its sound. Sound alone has no unit mark. */
-function contentOf({ pcm, frame, text }: Heard): NonNullable<Message["content"]> {
+/** Listens for turns where the options say so, from where a snapshot was taken. */
+function gateOf(
+  { vad }: CallParts,
+  { turns, mode, perceive = mode === "omni" ? "always" : "speech" }: CallOptions,
+  { ears, gate }: { readonly ears: Ears; readonly gate?: TurnGateData | undefined },
+): TurnGate | undefined {
+  if (turns && vad) return new TurnGate(vad, { turns, perceive }, ears, gate)
+  // What a saved call had not listened to is heard all the same.
+  for (const heard of gate?.incoming ?? []) ears.take(heard)
+  return undefined
+}
+
+/**
+ * A unit's content: its frame comes before its sound. Sound alone has no unit mark.
+ * @param fewest samples that can be encoded; less is padded with silence to that
+ */
+function contentOf({ pcm, frame, text }: Heard, fewest: number) {
+  const padding = pcm && pcm.length < fewest ? [new Float32Array(fewest - pcm.length)] : []
   return [
     ...(frame ? ["<unit>", { image: frame }] : []),
-    ...(pcm ? [{ audio: pcm }] : []),
+    ...(pcm ? [{ audio: concatPcm([pcm, ...padding]) }] : []),
     ...(text === undefined ? [] : [{ plain: text }]),
   ]
 }
@@ -234,8 +317,8 @@ function systemOf(options: CallOptions): { message: Message; omniInput: boolean 
   return { message: { ...message, content: [...kept, text] }, omniInput }
 }
 
-function checkCall(model: OmniModel, options: CallOptions): void {
-  const { voice, contextPositions, lastFrameSlices, mode, language } = options
+function checkCall({ model, vad }: CallParts, options: CallOptions): void {
+  const { voice, contextPositions, lastFrameSlices, mode, language, turns, perceive } = options
   checkAnswer(options)
   const within = (name: string, value: number | undefined, least: number, most: number) => {
     if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return
@@ -249,6 +332,9 @@ function checkCall(model: OmniModel, options: CallOptions): void {
   }
   among("mode", mode, ["omni", "audio_assistant", "audio_roleplay", "default"])
   among("language", language, ["en", "zh"])
+  among("perceive", perceive, ["always", "speech"])
+  if (turns) turnDetectorOf(turns)
+  if (turns && !vad) throw new ConfigError("turns: expected a model for voice activity, got none (leave turns out)")
   if (!voice) return
   const seconds = voice.pcm.length / voice.sampleRateHz
   if (!(seconds >= 0.5 && seconds <= 30)) {

@@ -12,16 +12,39 @@ export type Heard = {
   readonly pcm?: Float32Array // at 16 kHz
   readonly frame?: RgbImage
   readonly text?: string
+  /** A turn ends here; it may be all there is. */
+  readonly turnEnd?: {
+    /** Turns count from 1. */
+    readonly turn: number
+    /** The latest frame of the turn. */
+    readonly lastFrame?: RgbImage
+  }
 }
 
 /** Most units that wait to be read: an answer may keep them waiting, a minute of it. */
 const MAX_WAITING = 60
+
+/**
+ * The rest of a turn is read with its answer. When so many units follow it and nobody asked for one, it is read like any
+ * other sound, and the turn goes on.
+ */
+const HELD_UNITS = 3
 
 export type EarsData = {
   readonly ready: readonly Heard[]
   readonly rest: Float32Array
   readonly frame: RgbImage | undefined
   readonly lastFrame: RgbImage | undefined
+  readonly marks: TurnMarks
+}
+
+type TurnMarks = {
+  /** Ends of turns, whoever set them. */
+  readonly ended: number
+  /** The latest one that was found in the sound. */
+  readonly found: number
+  /** The latest one that an answer was written for. */
+  readonly answered: number
 }
 
 export class Ears {
@@ -33,6 +56,7 @@ export class Ears {
   private frame: RgbImage | undefined
   /** The latest frame of this turn. */
   private lastFrame: RgbImage | undefined
+  private marks: TurnMarks
 
   /** @throws InputError for a rate outside 8,000 to 192,000 Hz */
   constructor(sampleRateHz: number, saved?: EarsData) {
@@ -41,19 +65,37 @@ export class Ears {
     this.rest = saved?.rest ?? new Float32Array(0)
     this.frame = saved?.frame
     this.lastFrame = saved?.lastFrame
+    this.marks = saved?.marks ?? { ended: 0, found: 0, answered: 0 }
+  }
+
+  /** The latest turn that was found in the sound, is over and has no answer. */
+  get foundTurn(): number | undefined {
+    const { found, answered } = this.marks
+    return found > answered ? found : undefined
   }
 
   /**
-   * Takes input.
-   * @returns milliseconds of sound that had to be dropped, the oldest first
-   * @throws InputError for sound that is not finite or a damaged frame; nothing is taken then
+   * Checks input and brings its sound to 16 kHz; it is taken only by {@link take}.
+   * @throws InputError for sound that is not finite or a damaged frame
    */
-  push({ pcm, frame, text }: CallInput): number {
+  prepare({ pcm, frame, text }: CallInput): Heard {
     if (pcm) checkFinite(pcm)
     if (frame) checkPixels("call.push: frame", frame, 3)
+    return {
+      ...(pcm ? { pcm: this.resampler.push(pcm) } : {}),
+      ...(frame ? { frame } : {}),
+      ...(text === undefined || text === "" ? {} : { text }),
+    }
+  }
+
+  /**
+   * Takes prepared input.
+   * @returns milliseconds of sound that had to be dropped, the oldest first
+   */
+  take({ pcm, frame, text }: Heard): number {
     if (frame) this.frame = this.lastFrame = frame
-    if (pcm) this.hear(this.resampler.push(pcm))
-    if (text !== undefined && text !== "") this.ready.push({ text })
+    if (pcm) this.hear(pcm)
+    if (text !== undefined) this.ready.push({ text })
     return this.dropOldest()
   }
 
@@ -73,31 +115,52 @@ export class Ears {
     return (dropped / UNIT_SAMPLES) * 1000
   }
 
-  /** The first whole units; they stay until they are taken. */
-  peek(most: number): readonly Heard[] {
-    return this.ready.slice(0, most)
-  }
-
-  take(count: number): void {
-    this.ready.splice(0, count)
-  }
-
   /**
-   * What is left of a turn: the started second and the frame that no unit has, or, when it is wanted in full resolution,
-   * the turn's last frame again.
-   * @param fewest samples that can be encoded; less is padded with silence to that
+   * A turn ends here: its rest waits for the answer, and what comes later belongs to the next one.
+   * @param by who ended it: voice activity, or somebody who asks for an answer
+   * @returns its number
    */
-  tail(fewest: number, again: boolean): Heard | undefined {
-    const frame = this.frame ?? (again ? this.lastFrame : undefined)
-    const tail = concatPcm([this.rest, this.resampler.flush()])
-    this.rest = tail
-    if (tail.length === 0) return frame && { frame }
-    const pcm = tail.length < fewest ? concatPcm([tail, new Float32Array(fewest - tail.length)]) : tail
-    return { pcm, ...(frame ? { frame } : {}) }
+  endTurn(by: "sound" | "hand"): number {
+    const { rest, frame, lastFrame } = this
+    const turn = this.marks.ended + 1
+    this.marks = { ...this.marks, ended: turn, ...(by === "sound" ? { found: turn } : {}) }
+    this.ready.push({
+      ...(rest.length > 0 ? { pcm: rest } : {}),
+      ...(frame ? { frame } : {}),
+      turnEnd: { turn, ...(lastFrame ? { lastFrame } : {}) },
+    })
+    this.forgetRest()
+    return turn
   }
 
-  /** The turn is over. */
-  endTurn(): void {
+  /** Sound that the resampler holds back because more may come. */
+  flush(): void {
+    this.hear(this.resampler.flush())
+  }
+
+  /** The first items that may be read now; they stay until they are taken. */
+  peek(most: number): readonly Heard[] {
+    const held = this.ready.findIndex(({ turnEnd }, i) => turnEnd && this.ready.length - i <= HELD_UNITS)
+    return this.ready.slice(0, held < 0 ? most : Math.min(most, held))
+  }
+
+  /** The first items before the end of this turn, its end included when it is alone; none when it is not waiting. */
+  peekTurn(turn: number, most: number): readonly Heard[] {
+    const end = this.ready.findIndex(({ turnEnd }) => turnEnd?.turn === turn)
+    return this.ready.slice(0, end === 0 ? 1 : Math.min(most, Math.max(0, end)))
+  }
+
+  /** Removes items that were read; some may have been dropped meanwhile. */
+  remove(items: readonly Heard[]): void {
+    this.ready = this.ready.filter((item) => !items.includes(item))
+  }
+
+  /** Everything up to this turn was read for an answer. */
+  answer(turn: number): void {
+    this.marks = { ...this.marks, answered: Math.max(this.marks.answered, turn) }
+  }
+
+  private forgetRest(): void {
     this.rest = new Float32Array(0)
     this.frame = this.lastFrame = undefined
   }
@@ -105,13 +168,15 @@ export class Ears {
   /** Forgets everything that was not read. */
   clear(): void {
     this.ready = []
+    this.answer(this.marks.ended)
     this.resampler.flush()
-    this.endTurn()
+    this.forgetRest()
   }
 
   get data(): EarsData {
-    this.rest = concatPcm([this.rest, this.resampler.flush()])
-    return { ready: this.ready, rest: this.rest, frame: this.frame, lastFrame: this.lastFrame }
+    this.flush()
+    const { ready, rest, frame, lastFrame, marks } = this
+    return { ready: [...ready], rest, frame, lastFrame, marks }
   }
 }
 

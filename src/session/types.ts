@@ -127,19 +127,20 @@ export type AnswerEvent =
     }
 
 /**
- * When the engine itself finds turns in the sound; without it, `respond` ends the user's turn (push-to-talk). Part of the
- * contract; calls do not obey it yet.
+ * How the engine itself finds turns in the sound: it reports begin and end of speech, `respond` answers the turn that ended,
+ * and what was pushed after its end belongs to the next one. A turn that is not answered goes on. Without these options,
+ * and while no turn has ended, `respond` ends the user's turn (push-to-talk).
  */
 export type TurnOptions = {
-  /** Speech probability that starts a turn, 0 to 1. */
+  /** Speech probability that starts a turn, 0 to 1; 0.5 when absent. */
   readonly threshold?: number
-  /** Silence that ends it. */
+  /** Silence that ends it; 500 when absent. */
   readonly silenceMs?: number
-  /** Sound before the start that belongs to the turn. */
+  /** Sound before the start that belongs to the turn; 300 when absent. */
   readonly preRollMs?: number
-  /** Shorter bursts are no speech. */
+  /** Shorter bursts are no speech; 192 when absent, and more is needed while the assistant speaks. */
   readonly minSpeechMs?: number
-  /** Report `idle` after so long without speech. */
+  /** Report `idle`, once, after so long without speech of anybody. */
   readonly idleMs?: number
 }
 
@@ -187,6 +188,7 @@ export type RespondOptions = AnswerOptions & {
 
 /** What a call reports beside its answers. Times are milliseconds of pushed sound since the call began. */
 export type CallEvent =
+  /** Also while an answer is made. `startMs` includes the pre-roll; `atMs` is when it became known. */
   | { readonly type: "speech-start"; readonly atMs: number; readonly startMs: number }
   | { readonly type: "speech-end"; readonly atMs: number; readonly endMs: number }
   | { readonly type: "idle"; readonly atMs: number }

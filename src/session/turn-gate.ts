@@ -1,0 +1,228 @@
+/**
+ * @file The sound of a call with turns: it waits to be listened to, voice activity finds begin and end of speech in it, and
+ * what the model shall hear goes on to the ears, everything or turns alone.
+ *
+ *   push ──► incoming ──► voice activity ──► kept ──► ears: units … end of turn, units … end of turn
+ *                                 └────────► speech-start, speech-end, idle
+ */
+import { concatPcm } from "../audio/index.ts"
+import {
+  createTurnDetector,
+  type TurnDetector,
+  type TurnEvent,
+  type TurnState,
+  VAD_WINDOW_SAMPLES,
+  type Vad,
+  type VadState,
+} from "../turns/index.ts"
+import type { Ears, Heard } from "./ears.ts"
+import { UNIT_SAMPLES } from "./ears.ts"
+import type { CallEvent, CallOptions, TurnOptions } from "./types.ts"
+
+export type TurnGateData = {
+  readonly incoming: readonly Heard[]
+  readonly vad: VadState
+  readonly turn: TurnState
+  /** Sound that was listened to, and not given to the ears or dropped. */
+  readonly kept: Float32Array
+  /** Where `kept` begins, in samples of sound listened to. */
+  readonly keptStart: number
+  /** Samples that were dropped unheard: the clock of pushed sound runs ahead by so much. */
+  readonly skipped: number
+  /** The assistant's speech lasts until here if it is played as it is delivered, in samples of sound listened to. */
+  readonly speakingUntil: number
+}
+
+/** Sound listened to in one step: 6 ms of work. */
+const STEP_SAMPLES = UNIT_SAMPLES
+/** Sound that may wait to be listened to. */
+const MAX_INCOMING_SAMPLES = 60 * UNIT_SAMPLES
+/** Windows after the last speech that belong to a turn: endings of words are quiet. */
+const POST_ROLL_WINDOWS = 6
+
+/** @throws ConfigError naming the option that is out of its range */
+export function turnDetectorOf(options: TurnOptions): TurnDetector {
+  const { threshold, silenceMs, preRollMs, minSpeechMs, idleMs } = options
+  const all = { threshold, silenceMs, preRollMs, minSpeechMs, idleTimeoutMs: idleMs }
+  return createTurnDetector(Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)))
+}
+
+export class TurnGate {
+  private readonly vad: Vad
+  private readonly detector: TurnDetector
+  private readonly perceive: NonNullable<CallOptions["perceive"]>
+  private readonly ears: Ears
+  private readonly preRollWindows: number
+  private state: { -readonly [K in keyof TurnGateData]: TurnGateData[K] }
+  private listening = false
+
+  constructor(
+    vad: Vad,
+    options: Required<Pick<CallOptions, "turns" | "perceive">>,
+    ears: Ears,
+    saved?: TurnGateData | undefined,
+  ) {
+    this.vad = vad
+    this.detector = turnDetectorOf(options.turns)
+    this.perceive = options.perceive
+    this.ears = ears
+    this.preRollWindows = Math.ceil((this.detector.options.preRollMs * (UNIT_SAMPLES / 1000)) / VAD_WINDOW_SAMPLES)
+    this.state = saved
+      ? { ...saved }
+      : {
+          incoming: [],
+          vad: vad.init(),
+          turn: this.detector.init(),
+          kept: new Float32Array(0),
+          keptStart: 0,
+          skipped: 0,
+          speakingUntil: 0,
+        }
+  }
+
+  get data(): TurnGateData {
+    return { ...this.state, incoming: [...this.state.incoming] }
+  }
+
+  /** Takes checked input without listening to it. @returns milliseconds that were dropped, the oldest first */
+  push(input: Heard): number {
+    const { state } = this
+    const incoming = [...state.incoming, input]
+    let waiting = incoming.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
+    let dropped = 0
+    while (waiting > MAX_INCOMING_SAMPLES && incoming.length > 1) {
+      const length = incoming.shift()!.pcm?.length ?? 0
+      waiting -= length
+      dropped += length
+    }
+    state.incoming = incoming
+    state.skipped += dropped
+    return (dropped / UNIT_SAMPLES) * 1000
+  }
+
+  /** The assistant's speech was delivered: so many milliseconds more of it are to be played. */
+  speak(lengthMs: number): void {
+    const { state } = this
+    state.speakingUntil = Math.max(state.speakingUntil, this.listened) + (lengthMs * UNIT_SAMPLES) / 1000
+  }
+
+  /** The assistant's speech stopped. */
+  stopSpeaking(): void {
+    this.state.speakingUntil = this.listened
+  }
+
+  /**
+   * Listens to what was pushed, a second each step. Only one run at a time does: another one returns at once, since the
+   * first goes on until nothing waits. A step that fails or is abandoned leaves its sound to the next run.
+   * @param isAnswering whether an answer is being made
+   */
+  async *listen(isAnswering: () => boolean): AsyncGenerator<CallEvent | undefined, void, void> {
+    if (this.listening) return
+    this.listening = true
+    try {
+      for (let input = this.state.incoming[0]; input; input = this.state.incoming[0]) {
+        const { pcm, ...rest } = input
+        const chunk = pcm?.subarray(0, STEP_SAMPLES)
+        const heard = chunk && (await this.vad.step(this.state.vad, chunk))
+        // Input that was cleared or dropped meanwhile is not heard.
+        if (this.state.incoming[0] !== input) continue
+        this.ears.take(rest)
+        const more = pcm && pcm.length > STEP_SAMPLES ? [{ pcm: pcm.subarray(STEP_SAMPLES) }] : []
+        this.state.incoming = [...more, ...this.state.incoming.slice(1)]
+        if (!heard) continue
+        const events = this.hear(chunk, heard, isAnswering())
+        yield* events
+        if (events.length === 0) yield undefined
+      }
+    } finally {
+      this.listening = false
+    }
+  }
+
+  /** The turn is answered now, finished or not: what was said of it so far goes to the ears. */
+  release(): void {
+    const { turn } = this.state
+    if (this.perceive === "always" || turn.speaking) this.pass(turn.windows)
+  }
+
+  /** Forgets sound that the ears did not get, and speech that had begun. */
+  clear(): void {
+    const { state } = this
+    const { windows } = state.turn
+    state.incoming = []
+    this.drop(windows)
+    state.turn = { ...this.detector.init(), windows, earliest: windows, idleFrom: windows }
+  }
+
+  private get listened(): number {
+    return this.state.turn.windows * VAD_WINDOW_SAMPLES
+  }
+
+  private hear(
+    pcm: Float32Array,
+    [probabilities, vad]: readonly [Float32Array, VadState],
+    isAnswering: boolean,
+  ): CallEvent[] {
+    const { state } = this
+    state.vad = vad
+    state.kept = concatPcm([state.kept, pcm])
+    const reported: CallEvent[] = []
+    for (const probability of probabilities) {
+      const isSpeaking = isAnswering || this.listened < state.speakingUntil
+      const [events, turn] = this.detector.step(state.turn, Float32Array.of(probability), isSpeaking)
+      state.turn = turn
+      for (const event of events) reported.push(this.obey(event))
+      this.advance()
+    }
+    return reported
+  }
+
+  /** Ears get a turn's beginning and end where they are. */
+  private obey(event: TurnEvent): CallEvent {
+    const { state } = this
+    const ms = (samples: number) => ((samples + state.skipped) * 1000) / UNIT_SAMPLES
+    const atMs = ms(event.atSample)
+    switch (event.type) {
+      case "speech-start":
+        if (this.perceive === "speech") this.drop(event.startSample / VAD_WINDOW_SAMPLES)
+        return { type: "speech-start", atMs, startMs: ms(event.startSample) }
+      case "speech-end": {
+        const at = event.atSample / VAD_WINDOW_SAMPLES
+        const end = event.endSample / VAD_WINDOW_SAMPLES
+        this.pass(this.perceive === "always" ? at : Math.min(at, end + POST_ROLL_WINDOWS))
+        this.drop(at)
+        this.ears.endTurn("sound")
+        return { type: "speech-end", atMs, endMs: ms(event.endSample) }
+      }
+      case "idle":
+        return { type: "idle", atMs }
+    }
+  }
+
+  /** Gives the ears what is theirs by now, and drops what no turn can reach back to. */
+  private advance(): void {
+    const { windows, speaking, voicedUntil, onset, earliest } = this.state.turn
+    if (this.perceive === "always") this.pass(windows)
+    else if (speaking) this.pass(Math.min(windows, voicedUntil + POST_ROLL_WINDOWS))
+    else this.drop(Math.max(earliest, (onset >= 0 ? onset : windows) - this.preRollWindows))
+  }
+
+  private pass(window: number): void {
+    const pcm = this.cut(window)
+    if (pcm.length > 0) this.ears.take({ pcm })
+  }
+
+  private drop(window: number): void {
+    this.cut(window)
+  }
+
+  /** Takes kept sound from the front, up to a window. */
+  private cut(window: number): Float32Array {
+    const { state } = this
+    const count = Math.max(0, window * VAD_WINDOW_SAMPLES - state.keptStart)
+    const front = state.kept.slice(0, count)
+    state.kept = state.kept.slice(count)
+    state.keptStart += front.length
+    return front
+  }
+}
