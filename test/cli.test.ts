@@ -16,6 +16,8 @@ beforeAll(async () => {
   firstInit = await omni(["init", "--preset", "nano", "--layers", "2", model, "--seed", "7"])
 })
 
+/** What people are told of a model that `omni init` made. */
+const UNTRAINED = "nano has random weights: its answers are noise until it is trained\n"
 const ESCAPES = "\u001b"
 const ask = (...flags: string[]) => ["chat", "--model", model, "--threads", "1", ...flags]
 const records = (text: string) =>
@@ -40,6 +42,15 @@ describe("init", () => {
 })
 
 describe("chat", () => {
+  test("without --model it takes nano, which it makes", async () => {
+    const cache = temporary()
+    const args = ["chat", "hello", "--max-tokens", "3", "--threads", "1"]
+    const { code, stdout, stderr } = await omni(args, { env: { XDG_CACHE_HOME: cache } })
+    expect([code, stdout.length > 1]).toEqual([0, true])
+    expect(stderr).toContain("nano has random weights")
+    expect(readdirSync(join(cache, "omni", "embedded"))).toHaveLength(1)
+  })
+
   test("prints the answer to standard output and figures to standard error; the same seed answers the same", async () => {
     const args = ask("hello", "--max-tokens", "12", "--seed", "5")
     const [first, quiet, other] = await Promise.all([
@@ -49,7 +60,10 @@ describe("chat", () => {
     ])
     expect(first.code).toBe(0)
     expect(first.stdout).toMatch(/\n$/)
-    expect(first.stderr).toMatch(/^\d+ tokens read in \d+\.\d\d s, \d+ written at \d+\.\d per second\n$/)
+    expect(first.stderr).toMatch(new RegExp(`^${UNTRAINED}`))
+    expect(first.stderr.slice(UNTRAINED.length)).toMatch(
+      /^\d+ tokens read in \d+\.\d\d s, \d+ written at \d+\.\d per second\n$/,
+    )
     expect(first.stdout + first.stderr).not.toContain(ESCAPES)
     expect(quiet).toMatchObject({ code: 0, stdout: first.stdout, stderr: "" })
     expect(other.stdout).not.toBe(first.stdout)
@@ -85,7 +99,7 @@ describe("chat", () => {
 
   test.each([
     [["hello", "--model", "/nowhere"], "/nowhere: expected a model folder with a config.json, got none"],
-    [["hello"], "--model: expected folder or name of the model, got none (see omni chat --help)"],
+    [[], "text: expected what you say, or - to read it from standard input, got none (see omni chat --help)"],
     [["hello", "--model", "x", "--top-k", "many"], "--top-k: expected a whole number ≥ 0, got many"],
   ])("%j is a usage error: one line on standard error, code 2", async (args, message) => {
     const { code, stdout, stderr } = await omni(["chat", ...args])
@@ -175,7 +189,7 @@ describe("interrupts", () => {
     ["SIGINT", 130],
     ["SIGTERM", 143],
   ] as const)("%s stops the answer cleanly, code %i", async (signal, code) => {
-    expect(await stopped(signal)).toMatchObject({ code, signal: null, stderr: "" })
+    expect(await stopped(signal)).toMatchObject({ code, signal: null, stderr: UNTRAINED })
   })
 
   test("with --json nothing but whole records is printed", async () => {
@@ -206,7 +220,7 @@ skipUnless(oldNode !== undefined, `no Node.js below ${MIN_NODE_MAJOR} on this ma
   "an interrupt through the Node.js that npm installed",
   () => {
     test("stops the answer cleanly and leaves no process behind", async () => {
-      expect(await stopped("SIGINT", { node: oldNode! })).toMatchObject({ code: 130, signal: null, stderr: "" })
+      expect(await stopped("SIGINT", { node: oldNode! })).toMatchObject({ code: 130, signal: null, stderr: UNTRAINED })
     })
   },
 )
@@ -216,7 +230,8 @@ describe("a reader that goes away", () => {
     const running = startOmni(endless(...flags))
     await running.printed(1)
     running.child.stdout!.destroy()
-    expect(await running.outcome).toMatchObject({ code: 0, signal: null, stderr: "" })
+    const stderr = flags.length > 0 ? "" : UNTRAINED
+    expect(await running.outcome).toMatchObject({ code: 0, signal: null, stderr })
   })
 
   test("is no error for help either", async () => {

@@ -2,10 +2,11 @@
 import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import { request } from "node:https"
+import { type AddressInfo, createServer as createTcpServer } from "node:net"
 import { join } from "node:path"
 import OpenAI, { toFile } from "openai"
 import sharp from "sharp"
-import { describe, expect, test } from "vitest"
+import { afterAll, describe, expect, test } from "vitest"
 import { WebSocket } from "ws"
 import { readWav, writeWav } from "../src/audio/index.ts"
 import { omni, startOmni, temporaryFolders } from "./cli.test-util.ts"
@@ -13,6 +14,12 @@ import { omni, startOmni, temporaryFolders } from "./cli.test-util.ts"
 const CHECKPOINT = join(import.meta.dirname, "fixtures", "tiny-a", "checkpoint")
 const KEY = "sk-serve-test"
 const folder = temporaryFolders()
+
+/** A port that is taken as long as the tests run. */
+const other = createTcpServer().listen(0, "127.0.0.1")
+await once(other, "listening")
+const TAKEN = String((other.address() as AddressInfo).port)
+afterAll(() => void other.close())
 
 /** Starts a server on any port; resolves with its address. */
 async function serve(flags: readonly string[] = [], data = folder()) {
@@ -130,6 +137,7 @@ test.each([
   [["--api-key", "short"], "--api-key: expected at least 8 characters, got fewer"],
   [["--tls-cert", "a.pem"], "--tls-cert: expected --tls-key beside it, got one of the two"],
   [["--tls-cert", "/no/a.pem", "--tls-key", "/no/b.pem"], "--tls-cert: expected a readable PEM file"],
+  [["--port", TAKEN], `--port: expected a free port, got ${TAKEN}, which another program uses`],
   [["--port", "x"], "--port: expected a whole number ≥ 0, got x"],
   [["--web", "/nowhere"], "--web: expected a folder with index.html, got /nowhere"],
 ])("%j is refused with exit code 2", async (flags, message) => {

@@ -4,7 +4,7 @@ import { startEngine } from "../engine/index.node.ts"
 import { ConfigError } from "../util/index.ts"
 import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions } from "./load-options.ts"
+import { loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 
 const FLAGS = {
@@ -49,6 +49,7 @@ export const chat = defineCommand({
         const info = await engine.load(options, { signal, onProgress: output.progress })
         output.done()
         output.record({ type: "loaded", ...info })
+        noteUntrained(output, info)
         const messages = [
           ...(args.system === undefined ? [] : [{ role: "system" as const, content: args.system }]),
           { role: "user" as const, content: text },

@@ -12,7 +12,11 @@ export const OUTPUT_FLAGS = {
 } as const satisfies ArgsDef
 
 export const MODEL_FLAGS = {
-  model: { type: "string", description: "folder or name of the model", valueHint: "NAME|DIR", required: true },
+  model: {
+    type: "string",
+    description: "folder or name of the model; nano, which comes with the program, when absent",
+    valueHint: "NAME|DIR",
+  },
   device: { type: "string", description: DEVICES.join(", "), default: "auto" },
   quantize: { type: "string", description: QUANTIZE_KINDS.join(", "), default: "auto" },
   threads: { type: "string", description: "threads that compute one step", valueHint: "N" },
@@ -77,7 +81,7 @@ export function numberFlag(flag: string, value: string | undefined, least: numbe
 }
 
 /** The folder for what can be made again: `$XDG_CACHE_HOME/omni`, or `~/.cache/omni`. */
-export function cacheFolder(): string {
-  const shared = process.env.XDG_CACHE_HOME ?? ""
+export function cacheFolder(environment: { readonly [name: string]: string | undefined } = process.env): string {
+  const shared = environment.XDG_CACHE_HOME ?? ""
   return join(isAbsolute(shared) ? shared : join(homedir(), ".cache"), "omni") // others are void by that standard
 }

@@ -1,8 +1,11 @@
 /** @file Where models come from and lie: the environment variables that Hugging Face's own tools read, and our defaults. */
+import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { isAbsolute, join, resolve } from "node:path"
+import { ensureNano, nanoFolder } from "../convert/index.node.ts"
 import { type ModelPlaces, resolveModel } from "../hub/index.node.ts"
+import { cacheFolder } from "./flags.ts"
 
 type Environment = { readonly [name: string]: string | undefined }
 
@@ -15,8 +18,9 @@ export type HubSettings = {
   readonly token: string | undefined
 }
 
-/** Models that come with the program. */
-const EMBEDDED = { nano: join(import.meta.dirname, "..", "..", "models", "nano") }
+/** The model that comes with the program: trained and shipped, else made with random weights. */
+const NANO = "nano"
+const SHIPPED_NANO = join(import.meta.dirname, "..", "..", "models", NANO)
 
 /** A folder as the shell would have it: `~` means the home folder. */
 function folderOf(value: string | undefined): string | undefined {
@@ -49,13 +53,17 @@ export async function hubSettings(environment: Environment): Promise<HubSettings
 }
 
 export function modelPlaces(environment: Environment = process.env): ModelPlaces {
-  return { cacheFolder: hubCacheFolder(environment), embedded: EMBEDDED }
+  const nano = existsSync(SHIPPED_NANO) ? SHIPPED_NANO : nanoFolder(cacheFolder(environment))
+  return { cacheFolder: hubCacheFolder(environment), embedded: { [NANO]: nano } }
 }
 
 /**
- * The folder that `--model NAME|DIR` means; every command asks here.
+ * The folder that `--model NAME|DIR` means; every command asks here. Without a name it is the model that comes with the
+ * program, which is made when it is not there yet.
  * @throws CheckpointError saying what was tried and what to do
  */
-export function modelFolder(name: string): Promise<string> {
-  return resolveModel(name, modelPlaces())
+export async function modelFolder(name: string | undefined, signal?: AbortSignal): Promise<string> {
+  if ((name ?? NANO) === NANO && !existsSync(SHIPPED_NANO)) await ensureNano(cacheFolder(), { signal })
+  const places = modelPlaces()
+  return name === undefined ? places.embedded[NANO]! : await resolveModel(name, places)
 }

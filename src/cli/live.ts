@@ -12,7 +12,7 @@ import type { CallEvent } from "../session/index.ts"
 import { ConfigError, errorText, InputError } from "../util/index.ts"
 import { choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions } from "./load-options.ts"
+import { loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 
 const PACES = ["max", "realtime"] as const
@@ -100,6 +100,7 @@ export const live = defineCommand({
         const info = await engine.load(options, { signal, onProgress: output.progress })
         output.done()
         output.record({ type: "loaded", ...info })
+        noteUntrained(output, info)
         const onEvent = (event: CallEvent) => output.record(event)
         const call = await engine.call(
           {

@@ -1,11 +1,12 @@
 /** @file What commands that load a model make of their flags. */
-import { DEVICES, type LoadOptions, QUANTIZE_KINDS } from "../engine/index.ts"
+import { DEVICES, type LoadOptions, type ModelInfo, QUANTIZE_KINDS } from "../engine/index.ts"
 import { cacheFolder, choice, numberFlag } from "./flags.ts"
 import { modelFolder } from "./hub-settings.ts"
+import type { Output } from "./output.ts"
 
 /** Values of `MODEL_FLAGS`. */
 type ModelFlags = {
-  readonly model: string
+  readonly model?: string | undefined
   readonly device: string
   readonly quantize: string
   readonly threads?: string | undefined
@@ -21,4 +22,9 @@ export async function loadOptions({ model, device, quantize, threads }: ModelFla
     cacheFolder: cacheFolder(),
     ...(count === undefined ? {} : { threads: count }),
   }
+}
+
+/** Tells people that answers will make no sense, where that is so. */
+export function noteUntrained(output: Output, { name, untrained }: ModelInfo): void {
+  if (untrained) output.note(`${name} has random weights: its answers are noise until it is trained`)
 }

@@ -1,7 +1,7 @@
 /** @file `omni serve`: OpenAI's HTTP and Realtime protocols and the web page, from one model. */
 import { spawn } from "node:child_process"
 import { existsSync } from "node:fs"
-import { homedir } from "node:os"
+import { homedir, networkInterfaces } from "node:os"
 import { basename, isAbsolute, join } from "node:path"
 import { defineCommand } from "citty"
 import { startEngineProcess } from "../engine/index.node.ts"
@@ -18,7 +18,7 @@ import {
 import { ConfigError } from "../util/index.ts"
 import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions } from "./load-options.ts"
+import { loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 
 const PAGE = join(import.meta.dirname, "..", "..", "web", "dist")
@@ -75,6 +75,21 @@ function listFlag(flag: string, value: string | undefined, least = 1): string[] 
   return parts
 }
 
+/** Where others find a server that listens everywhere: no browser opens 0.0.0.0. */
+function reachable(url: string, host: string): string[] {
+  if (host !== "0.0.0.0" && host !== "::") return [url]
+  const found = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
+  const names = [
+    "localhost",
+    ...found.filter((one) => one.family === "IPv4" && !one.internal).map((one) => one.address),
+  ]
+  const { protocol, port } = new URL(url)
+  return names.map((name) => `${protocol}//${name}:${port}`)
+}
+
+/** A machine without a screen has no browser to open. */
+const hasScreen = () => process.platform !== "linux" || Boolean(process.env.DISPLAY || process.env.WAYLAND_DISPLAY)
+
 function openBrowser(url: string): void {
   const [command, ...args] =
     process.platform === "darwin"
@@ -117,9 +132,12 @@ export const serve = defineCommand({
         signal,
       )
       output.done()
+      const { info } = source.engine
+      output.note(`${info.name} on ${info.device}, loaded in ${(info.loadMs / 1000).toFixed(1)} s`)
+      noteUntrained(output, info)
       const options: ServerOptions = {
         ...{ source, log, keys, origins: listFlag("origin", args.origin) },
-        model: args.name ?? basename(args.model),
+        model: args.name ?? basename(load.model),
         maxSessions: numberFlag("max-sessions", args["max-sessions"], 1)!,
         maxQueue: numberFlag("queue", args.queue, 0)!,
         limits: {
@@ -136,9 +154,13 @@ export const serve = defineCommand({
       try {
         const url = await server.listen(port, args.host)
         output.record({ type: "listening", url, model: options.model })
-        output.text(`${url}${webRoot === undefined ? "/v1" : ""}\n`)
-        const wanted = process.stdout.isTTY && webRoot !== undefined && !rawArgs.includes("--no-open")
-        if (wanted && !output.json) openBrowser(url)
+        const addresses = reachable(url, args.host)
+        output.note(
+          webRoot === undefined ? "the API (this copy has no page: npm run build makes it):" : "talk to it here:",
+        )
+        for (const one of addresses) output.text(`${one}/${webRoot === undefined ? "v1" : ""}\n`)
+        const wanted = process.stdout.isTTY && hasScreen() && webRoot !== undefined && !rawArgs.includes("--no-open")
+        if (wanted && !output.json) openBrowser(addresses[0]!)
         await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }))
         output.note("stopping")
       } finally {

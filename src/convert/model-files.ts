@@ -2,6 +2,9 @@
 import { buildTokenizer, buildTtsTokenizer, END_OF_TEXT, IM_END, TTS_TOKENIZER_FOLDER } from "../tokenizer/index.ts"
 import type { ConfigJson, ModelPlan } from "./presets.ts"
 
+/** What is said of random weights; training takes it out of config.json. */
+export const UNTRAINED_FIELD = "untrained"
+
 /** Texts by path, and the config.json among them as it was written. */
 export type ModelFiles = { readonly files: ReadonlyMap<string, string>; readonly config: ConfigJson }
 
@@ -13,6 +16,7 @@ export function modelFiles({ config }: ModelPlan, texts?: Iterable<string>): Mod
   const [endOfText, imEnd] = [ids[END_OF_TEXT]!, ids[IM_END]!]
   const complete: ConfigJson = {
     ...config,
+    [UNTRAINED_FIELD]: true,
     bos_token_id: endOfText,
     eos_token_id: imEnd,
     tts_config: { ...config.tts_config, ...tts.config },

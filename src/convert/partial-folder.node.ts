@@ -5,8 +5,10 @@ import { ConfigError, errorText } from "../util/index.ts"
 
 let partialFolders = 0
 
-/** A partial folder that nobody has touched for so long was left behind by a process that died. */
+/** A partial folder that nobody has touched for so long was left behind, whatever became of its process. */
 const ABANDONED_MS = 3_600_000
+/** So long is enough when its process is gone; one that runs on another machine of a shared disk writes more often. */
+const GONE_MS = 60_000
 
 /**
  * Makes the folder `target` through `fill`, which gets the folder to write into. When several processes make the same
@@ -51,14 +53,25 @@ export async function setAside(target: string): Promise<void> {
   await rm(aside, { recursive: true, force: true })
 }
 
-async function removeAbandoned(target: string): Promise<void> {
+/** Removes what processes that died have left of their attempts to make `target`. */
+export async function removeAbandoned(target: string): Promise<void> {
   const parent = dirname(target)
   for (const name of await readdir(parent).catch(() => [])) {
     if (!name.startsWith(`${basename(target)}.`) || !name.endsWith(".partial")) continue
     const path = join(parent, name)
+    const pid = Number(/\.(\d+)-\d+\.partial$/.exec(name)?.[1])
     const files = await readdir(path).catch(() => [])
     const times = await Promise.all([path, ...files.map((file) => join(path, file))].map(modifiedMs))
-    if (Date.now() - Math.max(...times) > ABANDONED_MS) await rm(path, { recursive: true, force: true })
+    const limitMs = isRunning(pid) ? ABANDONED_MS : GONE_MS
+    if (Date.now() - Math.max(...times) > limitMs) await rm(path, { recursive: true, force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"
   }
 }
 

@@ -4,6 +4,7 @@ import { basename, join, resolve } from "node:path"
 import { openFolder } from "../checkpoint/index.node.ts"
 import { readJsonObject, readText } from "../checkpoint/index.ts"
 import { openBundle, openModelWeights } from "../convert/index.node.ts"
+import { UNTRAINED_FIELD } from "../convert/index.ts"
 import { LanguageModel } from "../inference/index.ts"
 import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
@@ -137,6 +138,7 @@ export async function loadModel(
       sees: omni.perception.vision !== undefined,
       hears: omni.perception.audio !== undefined,
       speaks: omni.voice !== undefined,
+      untrained: json[UNTRAINED_FIELD] === true,
     },
     chat: (request) => omniChat(omni, request, now),
     async *call(request, snapshot) {

@@ -49,6 +49,8 @@ export type ModelInfo = {
   readonly sees: boolean
   readonly hears: boolean
   readonly speaks: boolean
+  /** Random weights: it answers, but nothing that makes sense. */
+  readonly untrained: boolean
 }
 
 /** What is done with an open call; `call` is the id of the command that opened it. */

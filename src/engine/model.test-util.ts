@@ -28,6 +28,7 @@ export function fakeModel(name = "small"): FakeModel {
       sees: false,
       hears: false,
       speaks: false,
+      untrained: false,
     },
     async *chat({ messages }): AsyncGenerator<AnswerEvent | undefined, void, void> {
       const text = messages[0]!.content as string

@@ -19,6 +19,7 @@ const INFO: Engine["info"] = {
   sees: true,
   hears: true,
   speaks: true,
+  untrained: false,
 }
 
 export type FakeEngine = Engine & { readonly questions: ChatOptions[]; running: number; mostRunning: number }

@@ -27,6 +27,7 @@ export function modelObject({ model, createdAt, source }: ServerContext) {
     ...(info
       ? {
           quantization: info.quantize,
+          untrained: info.untrained,
           capabilities: { vision: info.sees, audio_input: info.hears, audio_output: info.speaks, tools: true },
         }
       : {}),

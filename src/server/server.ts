@@ -127,7 +127,12 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
           `--host: expected an address of this machine alone, got ${host} (give --api-key for others)`,
         )
       await new Promise<void>((resolve, reject) => {
-        server.once("error", reject)
+        server.once("error", (error: NodeJS.ErrnoException) => {
+          if (error.code !== "EADDRINUSE") return reject(error)
+          reject(
+            new ConfigError(`--port: expected a free port, got ${port}, which another program uses (choose another)`),
+          )
+        })
         server.listen(port, host, () => resolve())
       })
       const { port: bound } = server.address() as AddressInfo
