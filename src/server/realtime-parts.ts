@@ -1,4 +1,4 @@
-/** @file What a Realtime session is given, and small helpers of its events. */
+/** @file What a Realtime session is given, what its parts share, and small helpers of its events. */
 import { randomBytes } from "node:crypto"
 import type { Engine } from "../engine/index.ts"
 import type { RgbImage } from "../image/index.ts"
@@ -6,9 +6,10 @@ import {
   RealtimeInputError,
   type RealtimeResponse,
   type RealtimeServerMessage,
+  type RealtimeSessionObject,
   type RealtimeSessionUpdate,
 } from "../protocol/index.ts"
-import type { Sound } from "../session/index.ts"
+import type { AnswerEvent, Sound } from "../session/index.ts"
 
 export type RealtimeSessionParts = {
   readonly engine: Engine
@@ -30,19 +31,54 @@ export type RealtimeSessionParts = {
   readonly maxBufferMs?: number
 }
 
+/** What all parts of one session see. */
+export type SessionShared = {
+  readonly parts: RealtimeSessionParts
+  readonly conversationId: string
+  /** The settings of now. */
+  settings: RealtimeSessionObject
+  /** Whether it has produced sound, which freezes its voice. */
+  spoken: boolean
+  closed: boolean
+  readonly send: (event: RealtimeServerMessage) => void
+  /** Tells what went wrong with the client's event. */
+  readonly tell: (error: unknown, eventId: string | null) => void
+}
+
 /** A new id, such as `item_…`. */
 export const newId = (prefix: string) => `${prefix}_${randomBytes(12).toString("base64url")}`
 /** What a client did wrong. */
 export const fail = (code: string, message: string, param: string | null = null) =>
   new RealtimeInputError(code, `realtime: ${message}`, param, null)
 
-/** Token counts on the wire. The engine counts positions, not kinds: all are reported as text. */
-export function usageOf(promptTokens: number, completionTokens: number): NonNullable<RealtimeResponse["usage"]> {
+/** An error as its event. Errors of the engine may quote input: only their kind is told. */
+export function errorEvent(error: unknown, eventId: string | null): RealtimeServerMessage {
+  const known = error instanceof RealtimeInputError
+  const message = known ? error.message : "realtime: expected the engine to work, got a failure (try again)"
+  const type = known ? "invalid_request_error" : "server_error"
+  const event_id = eventId ?? (known ? error.clientEventId : null)
+  const [code, param] = known ? [error.wireCode, error.param] : ["engine_error", null]
+  return { type: "error", error: { type, code, message, param, event_id } }
+}
+
+type End = Extract<AnswerEvent, { type: "turn-end" }>
+
+/** Token counts on the wire. */
+export function usageOf({
+  promptTokens,
+  usage,
+}: Pick<End, "promptTokens" | "usage">): NonNullable<RealtimeResponse["usage"]> {
+  const output = usage.completionTextTokens + usage.completionAudioTokens
   return {
-    total_tokens: promptTokens + completionTokens,
+    total_tokens: promptTokens + output,
     input_tokens: promptTokens,
-    output_tokens: completionTokens,
-    input_token_details: { text_tokens: promptTokens, audio_tokens: 0, image_tokens: 0, cached_tokens: 0 },
-    output_token_details: { text_tokens: completionTokens, audio_tokens: 0 },
+    output_tokens: output,
+    input_token_details: {
+      text_tokens: usage.promptTextTokens,
+      audio_tokens: usage.promptAudioTokens,
+      image_tokens: usage.promptImageTokens,
+      cached_tokens: usage.cachedTokens,
+    },
+    output_token_details: { text_tokens: usage.completionTextTokens, audio_tokens: usage.completionAudioTokens },
   }
 }
