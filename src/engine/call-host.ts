@@ -7,7 +7,13 @@ import { InputError } from "../util/index.ts"
 import type { CallAction } from "./messages.ts"
 import type { StepQueue } from "./step-queue.ts"
 
-const ANSWER_TYPES: ReadonlySet<string> = new Set(["text-delta", "audio-delta", "tool-call", "turn-end"])
+const ANSWER_TYPES: ReadonlySet<string> = new Set([
+  "text-delta",
+  "audio-delta",
+  "tool-call-delta",
+  "tool-call",
+  "turn-end",
+])
 
 const isAnswer = (event: AnswerEvent | CallEvent): event is AnswerEvent => ANSWER_TYPES.has(event.type)
 

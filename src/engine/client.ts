@@ -1,6 +1,7 @@
 /** @file The engine from outside: typed calls over whatever carries the messages. */
 import type {
   AnswerEvent,
+  AppendedMessage,
   CallEvent,
   CallInput,
   CallOptions,
@@ -183,7 +184,7 @@ class ClientCall implements EngineCall {
     await this.client.act(this.id, { type: "push", input })
   }
 
-  async append(message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }): Promise<void> {
+  async append(message: AppendedMessage): Promise<void> {
     await this.client.act(this.id, { type: "append", message })
   }
 

@@ -4,6 +4,7 @@
  */
 import type {
   AnswerEvent,
+  AppendedMessage,
   CallEvent,
   CallInput,
   CallOptions,
@@ -38,7 +39,7 @@ export type EngineCall = AsyncDisposable & {
    */
   push(input: CallInput): Promise<void>
   /** Adds a whole message that was not spoken now, such as an earlier turn or a tool's result. */
-  append(message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }): Promise<void>
+  append(message: AppendedMessage): Promise<void>
   /** Ends the user's turn and answers it. Leaving the loop early interrupts the answer. */
   respond(options?: RespondOptions, signal?: AbortSignal): AsyncGenerator<AnswerEvent, void, void>
   /**

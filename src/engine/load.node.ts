@@ -5,6 +5,8 @@ import { openFolder } from "../checkpoint/index.node.ts"
 import { readJsonObject, readText } from "../checkpoint/index.ts"
 import { openBundle, openModelWeights } from "../convert/index.node.ts"
 import { UNTRAINED_FIELD } from "../convert/index.ts"
+import { loadXgrammar } from "../grammar/index.node.ts"
+import { Constraints } from "../grammar/index.ts"
 import { LanguageModel } from "../inference/index.ts"
 import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
@@ -112,7 +114,19 @@ export async function loadModel(
   })
   signal.throwIfAborted()
   onProgress("loading", 1)
-  const omni: OmniModel = await loadParts({ source, directory, json, executor, model, tokenizer, template })
+  let masks: Promise<Constraints> | undefined
+  /** Masks for answers with tools or a format, made with the first of them. */
+  const constraints = () => {
+    masks ??= loadXgrammar().then(async (xgrammar) =>
+      resources.use(await Constraints.create(xgrammar, tokenizer, config.vocabSize, terminatorIds(tokenizer))),
+    )
+    masks.catch(() => {
+      masks = undefined
+    })
+    return masks
+  }
+  const parts = await loadParts({ source, directory, json, executor, model, tokenizer, template })
+  const omni: OmniModel = { ...parts, constraints }
   signal.throwIfAborted()
   const voices = new VoiceCache()
   let vad: Promise<Vad> | undefined

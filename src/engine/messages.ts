@@ -1,6 +1,7 @@
 /** @file What crosses the engine's boundary: commands in, events out, plain data that structured clone takes. */
 import type {
   AnswerEvent,
+  AppendedMessage,
   CallEvent,
   CallInput,
   CallOptions,
@@ -56,10 +57,7 @@ export type ModelInfo = {
 /** What is done with an open call; `call` is the id of the command that opened it. */
 export type CallAction =
   | { readonly type: "push"; readonly input: CallInput }
-  | {
-      readonly type: "append"
-      readonly message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }
-    }
+  | { readonly type: "append"; readonly message: AppendedMessage }
   | { readonly type: "respond"; readonly options: RespondOptions }
   | { readonly type: "interrupt"; readonly heardMs?: number }
   | { readonly type: "clear" }

@@ -27,7 +27,7 @@ export class StepQueue {
   private draining: Promise<void> | undefined
   /** Steps since background work had one. */
   private others = 0
-  private wasUrgent = false
+  private wasUrgent: boolean = false
   private readonly breathe: () => Promise<void>
 
   /** @param breathe lets messages in between two steps; resolves soon */

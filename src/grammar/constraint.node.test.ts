@@ -6,6 +6,7 @@ import { z } from "zod"
 import { loadTokenizer, type OmniTokenizer } from "../tokenizer/index.ts"
 import { createRandom, InputError } from "../util/index.ts"
 import { answerGrammar, type ConstraintFormat, Constraints, type ConstraintTool } from "./constraint.ts"
+import { anySchema } from "./schemas.test-util.ts"
 import { ToolCallParser } from "./tool-calls.ts"
 import { loadXgrammar } from "./xgrammar.node.ts"
 
@@ -47,50 +48,11 @@ async function draw(format: ConstraintFormat, seed: number, tools: readonly Cons
   return undefined
 }
 
-const leaf = fc.oneof(
-  fc.record({ type: fc.constantFrom("string", "boolean", "null", "integer", "number") }),
-  fc.record({ enum: fc.array(fc.oneof(fc.string(), fc.integer(), fc.constant(null)), { minLength: 1, maxLength: 5 }) }),
-  fc.record({ const: fc.oneof(fc.string({ unit: "binary" }), fc.double({ noNaN: true, noDefaultInfinity: true })) }),
-  fc
-    .tuple(fc.integer({ min: -3000, max: 3000 }), fc.nat(5000))
-    .map(([minimum, more]) => ({ type: "integer", minimum, maximum: minimum + more })),
-  fc
-    .tuple(fc.integer({ min: -3000, max: 3000 }), fc.integer({ min: 1, max: 500 }))
-    .map(([low, more]) => ({ type: "number", minimum: low / 100, maximum: (low + more) / 100 })),
-  fc.integer({ min: -9, max: 9 }).map((bound) => ({ type: "number", exclusiveMaximum: bound / 2 })),
-)
-const schemas = fc.letrec<{ any: object; object: object; array: object }>((tie) => ({
-  any: fc.oneof(
-    { depthSize: "small", withCrossShrink: true },
-    leaf,
-    tie("object"),
-    tie("array"),
-    fc.record({ anyOf: fc.array(tie("any"), { minLength: 1, maxLength: 3 }) }),
-  ),
-  object: fc
-    .dictionary(
-      fc.string({ minLength: 1, maxLength: 6 }).filter((name) => name !== "__proto__"),
-      tie("any"),
-      { maxKeys: 4 },
-    )
-    .chain((properties) =>
-      fc.record({
-        type: fc.constant("object"),
-        properties: fc.constant(properties),
-        required: fc.subarray(Object.keys(properties)),
-        additionalProperties: fc.constant(false),
-      }),
-    ),
-  array: fc
-    .record({ items: tie("any"), minItems: fc.nat(2), more: fc.nat(3) })
-    .map(({ items, minItems, more }) => ({ type: "array", items, minItems, maxItems: minItems + more })),
-}))
-
 describe("what is sampled under a schema", () => {
   test("parses and validates, whatever the schema", async () => {
     let whole = 0
     await fc.assert(
-      fc.asyncProperty(schemas.any, fc.nat(), async (schema, seed) => {
+      fc.asyncProperty(anySchema, fc.nat(), async (schema, seed) => {
         const text = await draw({ type: "json-schema", schema }, seed)
         if (text === undefined) return // too long to wait for
         whole++

@@ -8,4 +8,10 @@ export {
   type Xgrammar,
 } from "./constraint.ts"
 export type { SchemaMode } from "./json-grammar.ts"
-export { type ParsedToolCall, ToolCallParser, type ToolCallPiece } from "./tool-calls.ts"
+export {
+  type ParsedToolCall,
+  TOOL_CALL_CLOSE,
+  TOOL_CALL_OPEN,
+  ToolCallParser,
+  type ToolCallPiece,
+} from "./tool-calls.ts"

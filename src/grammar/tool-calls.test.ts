@@ -68,3 +68,48 @@ test("law: the cuts do not matter", () => {
     }),
   )
 })
+
+test("law: streamed arguments joined are those of the call that follows, and the rest is as without", () => {
+  const tool = fc
+    .tuple(fc.constantFrom("f", 'g"'), fc.json({ maxDepth: 3 }))
+    .map(([name, text]) => written(name, `{"x": ${text}, "y": "}\\"{"}`))
+  const part = fc.oneof(fc.string({ maxLength: 5 }), tool)
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 5 }), fc.integer({ min: 1, max: 9 }), (parts, size) => {
+      const text = parts.join("")
+      const parser = new ToolCallParser({ streams: true })
+      const pieces: ToolCallPiece[] = []
+      for (let at = 0; at < text.length; at += size) pieces.push(...parser.push(text.slice(at, at + size)))
+      pieces.push(...parser.flush())
+      let given = ""
+      let index = 0
+      let said = ""
+      for (const piece of pieces) {
+        if (piece.type === "text") said += piece.text
+        else if (piece.type === "tool-call-delta") {
+          expect(piece.index).toBe(index)
+          given += piece.arguments
+        } else {
+          expect(given).toBe(piece.call.arguments)
+          given = ""
+          index++
+        }
+      }
+      const plain = parse(text)
+      expect(index).toBe(plain.filter(({ type }) => type === "tool-call").length)
+      expect(said).toBe(plain.map((piece) => (piece.type === "text" ? piece.text : "")).join(""))
+    }),
+  )
+})
+
+test("arguments come while they are written", () => {
+  const parser = new ToolCallParser({ streams: true })
+  const [opening, rest] = ['<tool_call>\n{"name": "f", "arguments": {"city": "Par', 'is"}}\n</tool_call>']
+  expect(parser.push(opening!)).toEqual([{ type: "tool-call-delta", index: 0, name: "f", arguments: '{"city": "Par' }])
+  expect(parser.isInside).toBe(true)
+  expect(parser.push(rest!)).toEqual([
+    { type: "tool-call-delta", index: 0, name: "f", arguments: 'is"}' },
+    call("f", '{"city": "Paris"}'),
+  ])
+  expect(parser.isInside).toBe(false)
+})

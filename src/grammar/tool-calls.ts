@@ -11,13 +11,28 @@ export type ParsedToolCall = { readonly name: string; readonly arguments: string
 
 export type ToolCallPiece =
   | { readonly type: "text"; readonly text: string }
+  /** More of the arguments of call number `index`; joined, they are those of the call that follows. */
+  | { readonly type: "tool-call-delta"; readonly index: number; readonly name: string; readonly arguments: string }
   | { readonly type: "tool-call"; readonly call: ParsedToolCall }
 
 /** Text between calls that is only white space belongs to the calls, and is dropped. */
 export class ToolCallParser {
+  readonly #streams: boolean
   #waiting = ""
   #inside: boolean = false
   #afterCall: boolean = false
+  #calls = 0
+  #opening: Opening | undefined
+
+  /** @param options.streams gives arguments piece by piece as well */
+  constructor(options: { readonly streams?: boolean } = {}) {
+    this.#streams = options.streams ?? false
+  }
+
+  /** A call was begun and is not whole. */
+  get isInside(): boolean {
+    return this.#inside
+  }
 
   /** Takes text and gives what is decided: text that can no longer be part of a tag, and whole calls. */
   push(text: string): ToolCallPiece[] {
@@ -25,9 +40,32 @@ export class ToolCallParser {
     const pieces: ToolCallPiece[] = []
     for (;;) {
       const piece = this.#inside ? this.#takeCall() : this.#takeText()
+      if (this.#streams && (this.#inside || piece?.type === "tool-call")) pieces.push(...this.#takeArguments(piece))
+      if (piece?.type === "tool-call") {
+        this.#calls++
+        this.#opening = undefined
+      }
       if (piece === undefined) return pieces
-      if (piece.type === "tool-call" || piece.text !== "") pieces.push(piece)
+      if (piece.type !== "text" || piece.text !== "") pieces.push(piece)
     }
+  }
+
+  /** What was not given yet of the arguments of the call that is being written, or is whole now. */
+  #takeArguments(whole: ToolCallPiece | undefined): ToolCallPiece[] {
+    if (whole?.type === "text") return [] // it stood before the call
+    const delta = (name: string, text: string): ToolCallPiece[] =>
+      text === "" ? [] : [{ type: "tool-call-delta", index: this.#calls, name, arguments: text }]
+    if (whole?.type === "tool-call") {
+      const given = this.#opening?.given ?? ""
+      const { name, arguments: text } = whole.call
+      return text.startsWith(given) ? delta(name, text.slice(given.length)) : []
+    }
+    this.#opening ??= openingOf(this.#waiting)
+    if (!this.#opening) return []
+    const { name, start, given } = this.#opening
+    const text = this.#waiting.slice(start, objectEnd(this.#waiting, start))
+    this.#opening = { name, start, given: text }
+    return delta(name, text.slice(given.length))
   }
 
   /** What is left at the end of the answer: an unfinished call is text, as the model wrote it. */
@@ -72,6 +110,33 @@ export class ToolCallParser {
     }
     return undefined
   }
+}
+
+/** The beginning of a call: its name, where its arguments start, and what was given of them. */
+type Opening = { readonly name: string; readonly start: number; readonly given: string }
+
+function openingOf(text: string): Opening | undefined {
+  const [whole, name] = /^\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\{)/.exec(text) ?? []
+  if (whole === undefined) return undefined
+  try {
+    return { name: JSON.parse(name!) as string, start: whole.length, given: "" }
+  } catch {
+    return undefined
+  }
+}
+
+/** Where the object that begins at `start` ends, or the text does. */
+function objectEnd(text: string, start: number): number {
+  let depth = 0
+  let isString = false
+  for (let at = start; at < text.length; at++) {
+    const char = text[at]!
+    if (isString && char === "\\") at++
+    else if (char === '"') isString = !isString
+    else if (!isString && (char === "{" || char === "[")) depth++
+    else if (!isString && (char === "}" || char === "]") && --depth === 0) return at + 1
+  }
+  return text.length
 }
 
 /** Length of the longest end of the text that may be the beginning of a tag. */

@@ -15,6 +15,8 @@ export type GenerateOptions = SamplingOptions & {
   readonly random: () => number
   /** Ids whose repetition is penalized from the start; in `chat` the prompt is not among them. */
   readonly seen?: readonly number[]
+  /** Ids of the answer that were written before, for frequency and presence penalties. */
+  readonly written?: readonly number[]
   /** Which tokens may come; it decides on the end too, so `minNewTokens` has no say then. */
   readonly constraint?: Pick<TokenConstraint, "allowed" | "accept">
 }
@@ -62,7 +64,12 @@ export async function* decode(
     const seen = [...(options.seen ?? []), ...answer]
     const choice = logits.slice()
     if (constraint) forbidOthers(choice, await constraint.allowed())
-    const id = sample(choice, sampling, { seen, newTokens: answer.length, terminators, reserved }, random)
+    const id = sample(
+      choice,
+      sampling,
+      { seen, written: [...(options.written ?? []), ...answer], newTokens: answer.length, terminators, reserved },
+      random,
+    )
     constraint?.accept(id)
     answer.push(id)
     yield { id, logits, normed }

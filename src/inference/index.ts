@@ -36,6 +36,7 @@ export {
 } from "./prompt.ts"
 export type { ContentItem, ContentOptions, PromptParts } from "./prompt-content.ts"
 export { type PromptSpans, type Span, spanLength } from "./prompt-spans.ts"
+export { callItems, toolItems } from "./prompt-tools.ts"
 export {
   argMax,
   type Candidates,

@@ -60,6 +60,8 @@ export type ContentWriter = {
   readonly media: Media
   /** The text of message number `message`; messages must come in order. */
   write(content: string | readonly ContentItem[], message: number): string
+  /** A text from outside that stands elsewhere: special strings in it do not act. */
+  protect(text: string): string
 }
 
 /** Collects media while contents become text. Images are numbered from 0 over all messages. */
@@ -87,14 +89,22 @@ export function contentWriter(parts: PromptParts, options: ContentOptions, guard
       options.omniInput,
     )
   }
-  return { media, write }
+  return { media, write, protect: (text) => (guard ? guard.protect(text) : text) }
 }
 
-/** All texts that the guard of a prompt must keep clear of; nothing when no content needs one. */
-export function textsToGuard(contents: readonly (string | readonly ContentItem[] | null)[]): string[] | undefined {
+/**
+ * All texts that the guard of a prompt must keep clear of; nothing when none needs one.
+ * @param outside texts from outside beside the contents
+ */
+export function textsToGuard(
+  contents: readonly (string | readonly ContentItem[] | null)[],
+  outside: readonly string[] = [],
+): string[] | undefined {
   const items = contents.flatMap((content) => content ?? [])
-  if (!items.some((item) => typeof item === "object" && "plain" in item)) return undefined
-  return items.flatMap((item) => (typeof item === "string" ? [item] : "plain" in item ? [item.plain] : []))
+  const plain = items.some((item) => typeof item === "object" && "plain" in item)
+  if (!plain && outside.length === 0) return undefined
+  const texts = items.flatMap((item) => (typeof item === "string" ? [item] : "plain" in item ? [item.plain] : []))
+  return [...texts, ...outside]
 }
 
 function imageText(

@@ -24,6 +24,7 @@ import {
   textsToGuard,
 } from "./prompt-content.ts"
 import { findSpans, type PromptSpans, type Span } from "./prompt-spans.ts"
+import { mapTexts, parseArguments, textsIn } from "./prompt-tools.ts"
 
 /** A message of a conversation; tool calls and results are the template's business. */
 export type Message = Omit<TemplateMessage, "content"> & { readonly content: string | readonly ContentItem[] | null }
@@ -77,17 +78,21 @@ export function chatPrompt(
     throw new InputError(`maxInputLength: expected a whole number ≥ 1, got ${maxInputLength}`)
   }
   const text = (writer: Writer) => {
-    const filled = messages.map(({ content, ...rest }, i) => ({
+    const guarded = (value: unknown) => mapTexts(value, writer.protect)
+    const filled = messages.map(({ content, tool_calls, ...rest }, i) => ({
       ...rest,
+      ...(tool_calls ? { tool_calls: parseArguments(tool_calls).map(guarded) as typeof tool_calls } : {}),
       content: content && writer.write(content, i),
     }))
     const speech = useTtsTemplate || writer.media.clips.length > 0
-    if (!speech) return parts.template(filled, { tools })
+    const written = () => parts.template(filled, { tools: tools.map(guarded) })
+    if (!speech) return written()
     const calls = messages.some(({ role, tool_calls }) => role === "tool" || tool_calls !== undefined)
-    return tools.length > 0 || calls ? parts.template(filled, { tools }) + SPEECH_SLOTS : ttsChatTemplate(filled)
+    return tools.length > 0 || calls ? written() + SPEECH_SLOTS : ttsChatTemplate(filled)
   }
   const contents = messages.map(({ content }) => content)
-  return buildPrompt(parts, contents, options, text, maxInputLength)
+  const outside = [...tools, ...messages.flatMap(({ tool_calls = [] }) => parseArguments(tool_calls))]
+  return buildPrompt(parts, contents, options, text, maxInputLength, textsIn(outside))
 }
 
 /**
@@ -103,16 +108,20 @@ export function systemMessage(mode: SystemPromptMode, language: PromptLanguage, 
 
 type Writer = ReturnType<typeof contentWriter>
 
-/** Text, ids and spans of contents, by whatever puts the written contents together. */
+/**
+ * Text, ids and spans of contents, by whatever puts the written contents together.
+ * @param outside further texts that the writer is to protect
+ */
 export function buildPrompt(
   parts: PromptParts,
   contents: readonly (string | readonly ContentItem[] | null)[],
   options: ContentOptions,
   compose: (writer: Writer) => string,
   maxInputLength = Number.POSITIVE_INFINITY,
+  outside: readonly string[] = [],
 ): Prompt {
   const { tokenizer, image } = parts
-  const guarded = textsToGuard(contents)
+  const guarded = textsToGuard(contents, outside)
   const guard = guarded && plainTextGuard(tokenizer, guarded)
   const writer = contentWriter(parts, options, guard)
   const written = compose(writer)

@@ -44,6 +44,18 @@ describe("processing", () => {
     expect(processed([2, -2], { repetitionPenalty: 1 }, { seen: [0, 1] })).toEqual([2, -2])
   })
 
+  test("frequency counts every time a token was written, presence once", () => {
+    const written = [0, 2, 0, 0]
+    expect(processed([4, 4, 4], { frequencyPenalty: 0.5 }, { written })).toEqual([2.5, 4, 3.5])
+    expect(processed([4, 4, 4], { presencePenalty: 0.5 }, { written })).toEqual([3.5, 4, 3.5])
+    expect(processed([4, 4, 4], { frequencyPenalty: -1, presencePenalty: 2 }, { written })).toEqual([5, 4, 3])
+  })
+
+  test("bias is added to its ids, and ids beyond the vocabulary are nobody's", () => {
+    expect(processed([1, 2, 3], { logitBias: { 1: -100, 2: 0.5, 99: 7 } }, {})).toEqual([1, -98, 3.5])
+    expect(processed([1, 2], { logitBias: { 0: 100 } }, { reserved: [0] })).toEqual([-Infinity, 2])
+  })
+
   test("terminators wait for the minimum length", () => {
     const cut = (newTokens: number) => processed([1, 2, 3], { minNewTokens: 2 }, { newTokens, terminators: [2, 0] })
     expect([cut(0), cut(1), cut(2)]).toEqual([

@@ -14,6 +14,12 @@ export type SamplingOptions = {
   /** Above 1 makes seen tokens less likely. */
   readonly repetitionPenalty: number
   readonly minNewTokens: number
+  /** Added to the logits of these ids. */
+  readonly logitBias?: Readonly<Record<number, number>>
+  /** Taken from a token's logit for each time that it was written. OpenAI's `frequency_penalty`. */
+  readonly frequencyPenalty?: number
+  /** Taken once from the logit of each token that was written. OpenAI's `presence_penalty`. */
+  readonly presencePenalty?: number
 }
 
 /** The official defaults of `chat` and `streaming_generate`. */
@@ -27,7 +33,11 @@ export const DEFAULT_SAMPLING: SamplingOptions = {
 
 /** @throws InputError naming the option */
 export function checkSampling(options: SamplingOptions): void {
+  const { logitBias = {}, frequencyPenalty = 0, presencePenalty = 0 } = options
+  const isPenalty = (value: number) => value >= -2 && value <= 2
   const rules: readonly [keyof SamplingOptions, boolean, string][] = [
+    ["frequencyPenalty", isPenalty(frequencyPenalty), "a number from -2 to 2"],
+    ["presencePenalty", isPenalty(presencePenalty), "a number from -2 to 2"],
     ["temperature", options.temperature >= 0, "a number ≥ 0"],
     ["topK", Number.isInteger(options.topK) && options.topK >= 0, "a whole number ≥ 0"],
     ["topP", options.topP > 0 && options.topP <= 1, "a number in (0, 1]"],
@@ -35,7 +45,11 @@ export function checkSampling(options: SamplingOptions): void {
     ["minNewTokens", Number.isInteger(options.minNewTokens) && options.minNewTokens >= 0, "a whole number ≥ 0"],
   ]
   for (const [name, ok, expected] of rules) {
-    if (!ok) throw new InputError(`${name}: expected ${expected}, got ${options[name]}`)
+    if (!ok) throw new InputError(`${name}: expected ${expected}, got ${options[name] as number}`)
+  }
+  for (const [id, bias] of Object.entries(logitBias)) {
+    if (/^\d{1,9}$/.test(id) && bias >= -100 && bias <= 100) continue
+    throw new InputError("logitBias: expected numbers from -100 to 100 by token id, got others")
   }
 }
 
@@ -43,6 +57,8 @@ export function checkSampling(options: SamplingOptions): void {
 export type SamplingContext = {
   /** Ids whose repetition is penalized: those of this answer, or of this inner call. */
   readonly seen: Iterable<number>
+  /** Ids that frequency and presence penalties count: those of this answer. */
+  readonly written?: Iterable<number>
   /** How many tokens the answer has so far. */
   readonly newTokens: number
   readonly terminators: readonly number[]
@@ -50,18 +66,23 @@ export type SamplingContext = {
   readonly reserved: readonly number[]
 }
 
-/** Penalty, minimum length and reserved ids, in place. */
+/** Penalties, bias, minimum length and reserved ids, in place. */
 export function processLogits(
   logits: Float32Array, // [V]
-  { repetitionPenalty, minNewTokens }: Pick<SamplingOptions, "repetitionPenalty" | "minNewTokens">,
-  { seen, newTokens, terminators, reserved }: SamplingContext,
+  options: Omit<SamplingOptions, "temperature" | "topK" | "topP">,
+  { seen, written = [], newTokens, terminators, reserved }: SamplingContext,
 ): void {
+  const { repetitionPenalty, minNewTokens, logitBias = {}, frequencyPenalty = 0, presencePenalty = 0 } = options
   if (repetitionPenalty !== 1) {
     for (const id of new Set(seen)) {
       const value = logits[id]!
       logits[id] = value < 0 ? value * repetitionPenalty : value / repetitionPenalty
     }
   }
+  if (frequencyPenalty !== 0) for (const id of written) logits[id]! -= frequencyPenalty
+  if (presencePenalty !== 0) for (const id of new Set(written)) logits[id]! -= presencePenalty
+  // An id beyond the vocabulary is nobody's: a typed array takes no notice.
+  for (const [id, bias] of Object.entries(logitBias)) logits[Number(id)]! += bias
   if (newTokens < minNewTokens) for (const id of terminators) logits[id] = Number.NEGATIVE_INFINITY
   for (const id of reserved) logits[id] = Number.NEGATIVE_INFINITY
 }

@@ -152,6 +152,7 @@ function deltaOf(event: AnswerEvent, spoken: boolean, calls: readonly ChatToolCa
       return { audio: { data: Buffer.from(encodePcm(event.pcm, "s16")).toString("base64") } }
     case "tool-call":
       return { tool_calls: [{ index: calls.length - 1, ...calls.at(-1)! }] }
+    case "tool-call-delta": // the whole call follows
     case "turn-end":
       return undefined
   }
@@ -181,6 +182,8 @@ class Collected {
         return
       case "tool-call":
         this.calls.push({ id: `call_${randomBytes(12).toString("base64url")}`, type: "function", function: event.call })
+        return
+      case "tool-call-delta":
         return
       case "turn-end":
         this.#end = event

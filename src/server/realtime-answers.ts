@@ -175,6 +175,8 @@ export class RealtimeAnswers {
         writer.audio(event.pcm)
         if (writer.messageId !== undefined) this.#items.sounded(writer.messageId, writer.audioMs)
         return
+      case "tool-call-delta": // the whole call follows
+        return
       case "tool-call":
         writer.toolCall(event.call)
         return

@@ -7,6 +7,7 @@
  *                              └──────────────────────────────────────────────────────┘
  * Source: streaming_generate, llm_generate_chunk (modeling_minicpmo.py).
  */
+import { TOOL_CALL_OPEN, type TokenConstraint, type ToolCallPiece } from "../grammar/index.ts"
 import {
   DEFAULT_SAMPLING,
   type Draw,
@@ -20,14 +21,15 @@ import {
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import { f32Data, type HostTensor } from "../tensor/index.ts"
-import { TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
+import { type OmniTokenizer, TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
 import { createRandom } from "../util/index.ts"
-import { livePieces, officialPieces } from "./answer-text.ts"
+import { withoutUndefined } from "./answer-options.ts"
+import { AnswerText, livePieces, officialPieces } from "./answer-text.ts"
 import type { BehaviourOptions } from "./behaviour.ts"
+import { tokenLogprob } from "./logprobs.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
 import { SpeechTrack } from "./speech-track.ts"
-import { StopScanner } from "./stop-scanner.ts"
-import type { AnswerEvent, AnswerOptions, FinishReason } from "./types.ts"
+import type { AnswerEvent, AnswerOptions, FinishReason, TokenLogprob } from "./types.ts"
 import { type PromptUsage, usageOf } from "./usage.ts"
 
 /** A delivery of sound, and how much of the answer's text had been given to the speech when it was made. */
@@ -46,6 +48,8 @@ export type AnswerRecord = {
   readonly chunks: HeardChunk[]
   samples: number
   spoken: boolean
+  /** Tokens up to the end of the latest tool call; 0 when there is none. */
+  callTokens: number
   /** Undefined while the answer is being written. */
   finishReason: FinishReason | undefined
 }
@@ -57,6 +61,7 @@ export const emptyAnswer = (): AnswerRecord => ({
   chunks: [],
   samples: 0,
   spoken: false,
+  callTokens: 0,
   finishReason: undefined,
 })
 
@@ -69,6 +74,10 @@ export type AnswerRequest = {
   /** The normed state at the speaker's slot; text alone when absent. */
   readonly speaker?: HostTensor<"f32">
   readonly options: AnswerOptions & { readonly stop?: readonly string[] }
+  /** Which tokens may come. */
+  readonly constraint?: Pick<TokenConstraint, "allowed" | "accept">
+  /** Tool calls in the text: taken out of it, forbidden, or text like any other. */
+  readonly calls?: "taken" | "forbidden"
   readonly behaviour: BehaviourOptions
   readonly prompt: PromptUsage
   /** When the answer was asked for, and how long reading the question took; milliseconds of `now`. */
@@ -94,15 +103,18 @@ export async function* writeAnswer(
   record: AnswerRecord,
 ): AsyncGenerator<AnswerEvent | undefined, void, void> {
   const { behaviour, options, now, startMs, speaker } = request
-  const sampling: SamplingOptions = { ...DEFAULT_SAMPLING, ...definedOnly(options) }
+  const sampling: SamplingOptions = { ...DEFAULT_SAMPLING, ...withoutUndefined(options) }
   const seed = options.seed ?? 0
   const draw: Draw = sampling.temperature === 0 ? drawMostLikely : drawBy(createRandom(seed + SPEECH_STREAM))
   const speech = speaker ? new SpeechTrack(voiceOf(model), behaviour, f32Data(speaker), draw) : undefined
   record.spoken = speech !== undefined
   const { tokenizer } = model.prompts
   const terminators = terminatorIds(tokenizer)
-  const writer = behaviour.officialText ? officialPieces(tokenizer) : livePieces(tokenizer)
-  const stops = new StopScanner(options.stop ?? [])
+  const hasCalls = request.calls === "taken"
+  const writer = behaviour.officialText && !hasCalls ? officialPieces(tokenizer) : livePieces(tokenizer)
+  const said = new AnswerText(writer, { stop: options.stop ?? [], calls: hasCalls })
+  const hidden = new Set([...terminators, tokenizer.idOf(TTS_EOS)])
+  let logprobs: TokenLogprob[] = []
   const prefillMs = now() - startMs
   const work = { decodeMs: 0, speechMs: 0 }
   let firstTextMs: number | undefined
@@ -125,14 +137,25 @@ export async function* writeAnswer(
     }
   }
   const show = async function* (text: string): AsyncGenerator<AnswerEvent | undefined, void, void> {
-    record.shownTokens = record.ids.length
     const visible = behaviour.officialText ? text.split(TTS_EOS)[0]! : text
     if (visible !== "") {
       firstTextMs ??= now() - startMs
       record.text += visible
-      yield { type: "text-delta", text: visible }
+      yield { type: "text-delta", text: visible, ...(options.logprobs === undefined ? {} : { logprobs }) }
+      logprobs = []
     }
     if (speech) yield* sound(speech.say(text))
+  }
+  const deliver = async function* (pieces: readonly ToolCallPiece[]) {
+    record.shownTokens = said.wholeTokens
+    for (const piece of pieces) {
+      if (piece.type === "text") yield* show(piece.text)
+      else yield piece
+      if (piece.type === "tool-call") record.callTokens = said.wholeTokens
+    }
+    // The speech counts pieces without text, too.
+    if (!pieces.some(({ type }) => type === "text")) yield* show("")
+    if (said.wholeTokens < record.ids.length) logprobs = [] // a call's tokens are not reported
   }
 
   const steps = tokens(model, request, sampling)
@@ -152,26 +175,28 @@ export async function* writeAnswer(
       request.onStep?.(value)
       record.ids.push(value.id)
       waiting.push(value.id)
+      if (options.logprobs !== undefined && !hidden.has(value.id)) {
+        logprobs.push(tokenLogprob(tokenizer, value.logits, value.id, options.logprobs))
+      }
     }
     const ends = value && terminators.includes(value.id)
     if (!value || (waiting.length < pieceTokens && !ends)) {
       yield undefined
       continue
     }
-    const text = stops.push(writer.push(waiting))
+    const pieces = said.push(waiting)
     waiting = []
-    if (text === "") yield undefined
-    yield* show(text)
-    if (stops.stopped || speech?.ended) {
-      finishReason = stops.stopped ? "stop" : "interrupted"
+    if (pieces.length === 0) yield undefined
+    yield* deliver(pieces)
+    if (said.stopped || speech?.ended) {
+      finishReason = said.stopped ? "stop" : "interrupted"
       break
     }
   }
   await steps.return("stop")
-  const rest = stops.stopped
-    ? ""
-    : stops.push(waiting.length > 0 ? writer.push(waiting) : "") + stops.flush(writer.flush())
-  if (rest !== "" || record.shownTokens < record.ids.length) yield* show(rest)
+  const rest = [...(waiting.length > 0 ? said.push(waiting) : []), ...said.finish()]
+  if (rest.length > 0 || record.shownTokens < said.wholeTokens) yield* deliver(rest)
+  if (finishReason === "stop" && record.callTokens > 0) finishReason = "tool-calls"
   if (speech) yield* sound(speech.finish())
   record.finishReason = finishReason
   yield {
@@ -195,7 +220,7 @@ export async function* writeAnswer(
 /** Tokens of the answer, in inner calls of one piece each where the behaviour says so. */
 async function* tokens(
   model: OmniModel,
-  { cache, promptIds, hidden, options, behaviour }: AnswerRequest,
+  { cache, promptIds, hidden, options, behaviour, constraint, calls }: AnswerRequest,
   sampling: SamplingOptions,
 ): AsyncGenerator<GenerateStep, "stop" | "length", void> {
   const { language, prompts } = model
@@ -203,8 +228,12 @@ async function* tokens(
   const shared = {
     ...sampling,
     terminators: terminatorIds(prompts.tokenizer),
-    reserved: prompts.tokenizer.reservedIds(language.config.vocabSize),
+    reserved: [
+      ...prompts.tokenizer.reservedIds(language.config.vocabSize),
+      ...(calls === "forbidden" ? callOpening(prompts.tokenizer) : []),
+    ],
     random: createRandom(options.seed ?? 0),
+    ...(constraint ? { constraint } : {}),
   }
   if (behaviour.penaltyScope === "answer") {
     return yield* decode(language, cache, hidden, { ...shared, maxNewTokens })
@@ -212,8 +241,10 @@ async function* tokens(
   // The official stream: one call for each piece, which starts from the token that the last one ended with.
   const { pieceTokens } = behaviour
   let last: number | undefined
-  for (let written = 0; written < maxNewTokens; ) {
-    const inner = { ...shared, maxNewTokens: pieceTokens, seen: last === undefined ? promptIds : [last] }
+  const answer: number[] = []
+  while (answer.length < maxNewTokens) {
+    const seen = last === undefined ? promptIds : [last]
+    const inner = { ...shared, maxNewTokens: pieceTokens, seen, written: [...answer] }
     const calls =
       last === undefined
         ? decode(language, cache, hidden, inner)
@@ -226,7 +257,7 @@ async function* tokens(
       }
       if (value) {
         last = value.id
-        written++
+        answer.push(last)
       }
       yield value
     }
@@ -235,14 +266,8 @@ async function* tokens(
   return "length"
 }
 
-/** Options that were given: an undefined one must not hide a default. */
-function definedOnly({
-  temperature,
-  topK,
-  topP,
-  repetitionPenalty,
-  minNewTokens,
-}: AnswerOptions): Partial<SamplingOptions> {
-  const all = { temperature, topK, topP, repetitionPenalty, minNewTokens }
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
+/** What a call begins with, where that is a token of its own. */
+function callOpening({ addedTokens }: OmniTokenizer): number[] {
+  const id = addedTokens.get(TOOL_CALL_OPEN)
+  return id === undefined ? [] : [id]
 }

@@ -5,15 +5,17 @@
  */
 import { concatPcm, minEncodableSamples, resample } from "../audio/index.ts"
 import {
-  checkSampling,
-  DEFAULT_SAMPLING,
+  type ContentItem,
+  callItems,
   type Message,
   systemMessage,
+  toolItems,
   VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import type { Vad } from "../turns/index.ts"
 import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
+import { answerForm, canBeSpoken, checkAnswer, withoutUndefined } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { Conversation, type Room } from "./conversation.ts"
@@ -23,6 +25,7 @@ import { TurnGate, type TurnGateData, turnDetectorOf } from "./turn-gate.ts"
 import type {
   AnswerEvent,
   AnswerOptions,
+  AppendedMessage,
   CallEvent,
   CallInput,
   CallOptions,
@@ -85,9 +88,9 @@ export class Call {
     if (snapshot) return new Call(parts, options, restoreCall(parts.model, snapshot, rate))
     const conversation = new Conversation(parts.model)
     const call = new Call(parts, options, { conversation, ears: new Ears(rate), answers: 0 })
-    const { message, omniInput } = systemOf(options)
+    const message = systemOf(parts.model, options)
     const perception = parts.voices.remembering(parts.model.perception)
-    yield* conversation.read([message], { omniInput, perception, room: call.room })
+    yield* conversation.read([message], { omniInput: true, perception, room: call.room })
     return call
   }
 
@@ -127,9 +130,10 @@ export class Call {
   }
 
   /** Adds a message that was not spoken now. */
-  async *append(message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }): Steps<void> {
-    const { role, text } = message
-    if (role === "assistant") return yield* this.conversation.readAnswer(text, this.room)
+  async *append({ role, text, toolCalls = [] }: AppendedMessage): Steps<void> {
+    if (role === "assistant") {
+      return yield* this.conversation.readAnswer([{ plain: text }, ...toolCalls.flatMap(callItems)], this.room)
+    }
     const content = role === "tool" ? ["<tool_response>\n", { plain: text }, "\n</tool_response>"] : [{ plain: text }]
     yield* this.conversation.read([{ role: "user", content }], { room: this.room })
   }
@@ -144,10 +148,13 @@ export class Call {
     foundTurn: number | undefined = this.foundTurn,
   ): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
     const { model, now } = this.parts
-    const { speak = model.voice !== undefined } = options
+    const { format } = options
+    const { tools } = this.options
+    const speak = canBeSpoken(format) && (options.speak ?? model.voice !== undefined)
     const merged: AnswerOptions = { ...withoutUndefined(this.options), ...withoutUndefined(options) }
     checkAnswer(merged)
     if (speak) voiceOf(model)
+    using form = await answerForm(model, format, tools)
     const startMs = now()
     const cached = this.conversation.length
     yield* this.listen()
@@ -173,6 +180,7 @@ export class Call {
           promptIds: piece.ids,
           hidden,
           ...(speak ? { speaker } : {}),
+          ...form,
           options: { ...merged, maxNewTokens, seed, ...(options.stop ? { stop: options.stop } : {}) },
           behaviour: this.behaviour,
           prompt: {
@@ -305,16 +313,19 @@ function contentOf({ pcm, frame, text }: Heard, fewest: number) {
 }
 
 /** The first message. Instructions take the place of the sentence about behaviour; those of `omni` follow it. */
-function systemOf(options: CallOptions): { message: Message; omniInput: boolean } {
-  const { mode = "audio_assistant", language = "en", instructions, voice } = options
+function systemOf(model: OmniModel, options: CallOptions): Message {
+  const { mode = "audio_assistant", language = "en", instructions, voice, tools = [] } = options
   const pcm = voice && resample(voice.pcm, voice.sampleRateHz, UNIT_SAMPLES)
   const message = systemMessage(mode, language, mode === "default" ? undefined : pcm)
   const omniInput = mode === "omni"
-  if (instructions === undefined) return { message, omniInput }
-  const items = [...(message.content as readonly Exclude<Message["content"], string | null>[number][])]
-  const kept = omniInput ? items : items.slice(0, -1)
-  const text = { plain: omniInput ? `\n${instructions}` : instructions }
-  return { message: { ...message, content: [...kept, text] }, omniInput }
+  let items = [...(message.content as readonly ContentItem[])]
+  if (instructions !== undefined) {
+    const text = { plain: omniInput ? `\n${instructions}` : instructions }
+    items = [...(omniInput ? items : items.slice(0, -1)), text]
+  }
+  // The texts of the audio modes stand on lines of their own; what tools add is joined with nothing.
+  if (!omniInput) items = items.flatMap((item, i) => (i === 0 ? [item] : ["\n", item]))
+  return { ...message, content: [...items, ...toolItems(model.prompts, tools)] }
 }
 
 function checkCall({ model, vad }: CallParts, options: CallOptions): void {
@@ -341,25 +352,4 @@ function checkCall({ model, vad }: CallParts, options: CallOptions): void {
     throw new InputError(`voice: expected 0.5 to 30 seconds of speech, got ${seconds.toFixed(2)} (cut the recording)`)
   }
   if (voice.pcm.some((value) => !Number.isFinite(value))) throw new InputError("voice: expected finite samples")
-}
-
-/** @throws InputError naming the option */
-export function checkAnswer(options: AnswerOptions): void {
-  const { maxNewTokens, seed } = options
-  for (const [name, value, least] of [
-    ["maxNewTokens", maxNewTokens, 1],
-    ["seed", seed, 0],
-  ] as const) {
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
-      throw new InputError(`${name}: expected a whole number ≥ ${least}, got ${value}`)
-    }
-  }
-  checkSampling({ ...DEFAULT_SAMPLING, ...withoutUndefined(options) })
-}
-
-/** The sampling options that were given. */
-export function withoutUndefined(options: AnswerOptions): AnswerOptions {
-  const { temperature, topK, topP, repetitionPenalty, minNewTokens, maxNewTokens, seed } = options
-  const all = { temperature, topK, topP, repetitionPenalty, minNewTokens, maxNewTokens, seed }
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
 }

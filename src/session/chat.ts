@@ -16,8 +16,8 @@ import {
 import { f32Data } from "../tensor/index.ts"
 import { createRandom, InputError, inSteps, type Steps } from "../util/index.ts"
 import { emptyAnswer, writeAnswer } from "./answer.ts"
+import { answerForm, canBeSpoken, checkAnswer } from "./answer-options.ts"
 import { BEHAVIOURS } from "./behaviour.ts"
-import { checkAnswer } from "./call.ts"
 import { UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
 import type { AnswerEvent, ChatMessage, ChatOptions, ContentPart } from "./types.ts"
@@ -50,15 +50,10 @@ export async function* omniChat(
   now: () => number,
 ): AsyncGenerator<AnswerEvent | undefined, void, void> {
   checkChat(options)
-  const {
-    speak = false,
-    behaviour = "live",
-    tools = [],
-    maxNewTokens = DEFAULT_CHAT_TOKENS,
-    omniInput,
-    maxSlices,
-  } = options
+  const { behaviour = "live", tools = [], maxNewTokens = DEFAULT_CHAT_TOKENS, omniInput, maxSlices } = options
+  const speak = options.speak === true && canBeSpoken(options.format)
   if (speak) voiceOf(model)
+  using form = await answerForm(model, options.format, tools)
   const startMs = now()
   const prompt = chatPrompt(model.prompts, options.messages.map(messageOf), {
     useTtsTemplate: speak,
@@ -79,6 +74,7 @@ export async function* omniChat(
       promptIds: prompt.ids,
       hidden: hidden!,
       ...(speaker && !whole ? { speaker } : {}),
+      ...form,
       options: { ...options, maxNewTokens },
       behaviour: { ...BEHAVIOURS[behaviour], penaltyScope: "answer" },
       prompt: {

@@ -7,6 +7,7 @@ import {
   type AudioStream,
   answerCompleted,
   answerPiece,
+  type ContentItem,
   type ContentOptions,
   type EmbedParts,
   embedPiece,
@@ -23,7 +24,8 @@ import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
 import { IM_END } from "../tokenizer/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import { type AnswerRecord, emptyAnswer } from "./answer.ts"
-import { heardTokens } from "./heard.ts"
+import { textBesideCalls } from "./answer-text.ts"
+import { heardTokens, isComplete } from "./heard.ts"
 import { type DropPlan, Ledger } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
 
@@ -174,9 +176,9 @@ export class Conversation {
     return { pieces, prompt }
   }
 
-  /** Reads an answer that was given earlier, in words. */
-  async *readAnswer(text: string, room?: Room): Steps<void> {
-    const content = [`${IM_END}\n<|im_start|>assistant\n`, { plain: text }]
+  /** Reads an answer that was given earlier. */
+  async *readAnswer(items: readonly ContentItem[], room?: Room): Steps<void> {
+    const content = [`${IM_END}\n<|im_start|>assistant\n`, ...items]
     yield* this.read([{ role: "assistant", content }], { ...(room ? { room } : {}), asAnswer: true })
     this.state.answer = undefined
     this.state.prompt = { ...answerCompleted(this.state.prompt), turnDue: true }
@@ -215,7 +217,7 @@ export class Conversation {
     this.state.cache.truncate(end)
     this.state.answer = { record, textStart, end }
     this.state.ledger.closeAnswer(end)
-    if (record.finishReason === "stop" || record.finishReason === "tool-calls") {
+    if (isComplete(record)) {
       this.state.prompt = answerCompleted(this.state.prompt)
     }
   }
@@ -232,7 +234,7 @@ export class Conversation {
     const { record, textStart, end } = answer
     const kept = heardTokens(record, heardMs)
     const { tokenizer } = this.model.prompts
-    if (kept >= record.ids.length && record.finishReason === "stop") return record.text
+    if (kept >= record.ids.length && isComplete(record)) return record.text
     const keptEnd = Math.min(end, textStart + kept)
     if (keptEnd < end) {
       if (end === cache.length) cache.truncate(keptEnd)
@@ -243,10 +245,12 @@ export class Conversation {
     if (last) this.state.prompt = { ...this.state.prompt, answer: "cut-off", turnDue: true }
     const ids = record.ids.slice(0, kept)
     const decoder = tokenizer.createDecoder()
-    const text = ids.map((id) => (tokenizer.isSpecial(id) ? "" : decoder.push(id))).join("")
+    const written = ids.map((id) => (tokenizer.isSpecial(id) ? "" : decoder.push(id))).join("")
+    const text = record.callTokens > 0 ? textBesideCalls(written) : written
     record.ids.length = kept
     record.text = text
     record.shownTokens = Math.min(record.shownTokens, kept)
+    if (record.callTokens > kept) record.callTokens = 0
     record.finishReason = "interrupted"
     this.state.answer = { record, textStart, end: keptEnd }
     return text

@@ -10,6 +10,7 @@ export type {
   AnswerOptions,
   AnswerTimings,
   AnswerUsage,
+  AppendedMessage,
   Behaviour,
   CallEvent,
   CallInput,

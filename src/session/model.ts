@@ -1,4 +1,5 @@
 /** @file The parts of a loaded model that conversations need. */
+import type { Constraints } from "../grammar/index.ts"
 import type { CodeRenderer, EmbedParts, LanguageModel, PromptParts, SpeechDecoder } from "../inference/index.ts"
 import type { TtsPromptLayout, TtsTokenizer } from "../tokenizer/index.ts"
 import { ConfigError } from "../util/index.ts"
@@ -24,6 +25,8 @@ export type OmniModel = {
   readonly prompts: PromptParts
   readonly perception: EmbedParts
   readonly voice?: VoiceParts
+  /** Masks for answers with tools or a format; loaded when first needed. */
+  readonly constraints?: () => Promise<Constraints>
 }
 
 /** @throws ConfigError when the model has no speech decoder */

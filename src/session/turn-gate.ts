@@ -54,7 +54,7 @@ export class TurnGate {
   private readonly ears: Ears
   private readonly preRollWindows: number
   private state: { -readonly [K in keyof TurnGateData]: TurnGateData[K] }
-  private listening = false
+  private listening: boolean = false
 
   constructor(
     vad: Vad,

@@ -35,13 +35,15 @@ export type ChatMessage = {
 export type Tool = { readonly name: string; readonly description?: string; readonly parameters?: object }
 
 /**
- * What an answer must look like. Part of the contract; answers do not obey it yet, and make no tool calls. `tools` lets the model choose between text and calls unless a call is required.
+ * What an answer must look like. Without a format it is text, or, where there are tools, text and calls as the model
+ * chooses. An answer that breaks off for its length may not be whole.
  */
 export type AnswerFormat =
+  /** No calls. */
   | { readonly type: "text" }
   | { readonly type: "json-object" }
   | { readonly type: "json-schema"; readonly schema: object }
-  /** A call of one of the request's tools, or of the named one. */
+  /** At least one call of one of the request's tools, or of the named one. */
   | { readonly type: "tool-call"; readonly name?: string }
 
 /** How answers are written. */
@@ -49,20 +51,20 @@ export type AnswerOptions = Partial<SamplingOptions> & {
   readonly maxNewTokens?: number
   /** Equal seeds give equal answers; 0 when absent. */
   readonly seed?: number
+  /** Report log-probabilities of the text's tokens, with so many most likely tokens each, 0 to 20. */
+  readonly logprobs?: number
 }
 
 /** A whole question with whole inputs. */
 export type ChatOptions = AnswerOptions & {
   readonly messages: readonly ChatMessage[]
-  /** Speak the answer as well. */
+  /** Speak the answer as well: its text, not its calls, and not JSON. */
   readonly speak?: boolean
   readonly behaviour?: Behaviour
   readonly tools?: readonly Tool[]
   readonly format?: AnswerFormat
   /** Texts that end the answer; they are not part of it. */
   readonly stop?: readonly string[]
-  /** Report log-probabilities, with so many most likely tokens each. Not reported yet. */
-  readonly logprobs?: number
   /** Items are joined with nothing: for one-second units. */
   readonly omniInput?: boolean
   /** Most slices of an image, 1 to 9; the checkpoint's setting when absent. */
@@ -77,7 +79,7 @@ export type TokenLogprob = {
   readonly top: readonly { readonly token: string; readonly bytes: readonly number[]; readonly logprob: number }[]
 }
 
-/** `tool-calls` when the answer consists of calls; `interrupted` when it was cut off from outside. */
+/** `tool-calls` when the answer ended after making calls; `interrupted` when it was cut off from outside. */
 export type FinishReason = "stop" | "length" | "tool-calls" | "interrupted"
 
 /** Times in milliseconds since the answer was asked for; undefined for what did not happen. */
@@ -111,6 +113,8 @@ export type AnswerEvent =
   | { readonly type: "text-delta"; readonly text: string; readonly logprobs?: readonly TokenLogprob[] }
   /** Sound at 24 kHz, and the text written since the sound before. */
   | { readonly type: "audio-delta"; readonly pcm: Float32Array; readonly text: string }
+  /** More of the arguments of call number `index` of this answer; joined, they are those of the call that follows. */
+  | { readonly type: "tool-call-delta"; readonly index: number; readonly name: string; readonly arguments: string }
   | { readonly type: "tool-call"; readonly call: ToolCall }
   | {
       readonly type: "turn-end"
@@ -177,8 +181,16 @@ export type CallInput = {
   readonly text?: string
 }
 
+/** A message that was not spoken now, such as an earlier turn or a tool's result. */
+export type AppendedMessage = {
+  readonly role: "user" | "assistant" | "tool"
+  readonly text: string
+  /** Calls that an assistant's message made. */
+  readonly toolCalls?: readonly ToolCall[]
+}
+
 export type RespondOptions = AnswerOptions & {
-  /** Text alone when false. */
+  /** Text alone when false. Calls and JSON are not spoken. */
   readonly speak?: boolean
   readonly stop?: readonly string[]
   readonly format?: AnswerFormat

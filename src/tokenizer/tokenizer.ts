@@ -38,6 +38,8 @@ export type OmniTokenizer = {
   idOf(name: string): number
   /** The vocabulary's own spelling of a token (bytes as characters of the byte alphabet). */
   tokenOf(id: number): string | undefined
+  /** The bytes of a token, which may be a part of a character; none for an id without a token. */
+  bytesOf(id: number): Uint8Array
   isSpecial(id: number): boolean
   /**
    * Ids below `vocabSize` that no token has; a sampler must not draw them.
@@ -72,6 +74,7 @@ export function loadTokenizer(files: {
     createDecoder,
     idOf: (name) => lookUp(vocabulary, name),
     tokenOf: (id) => vocabulary.tokenOf[id],
+    bytesOf: (id) => vocabulary.bytesOf[id] ?? new Uint8Array(0),
     isSpecial: (id) => vocabulary.special.has(id),
     reservedIds: (vocabSize) => reservedIds(vocabulary, vocabSize),
   }
