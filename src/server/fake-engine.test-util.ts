@@ -1,12 +1,13 @@
 /**
- * @file An engine without a model for tests of the HTTP side: it answers with what it was asked, word by word, and keeps
- * every question. What it does is chosen by the last message's text.
+ * @file The one engine without a model for tests of the server: questions are answered with what was asked, word by word, as
+ * the last message's text chooses; calls are those of fake-call.test-util.ts. It can die and come back.
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Engine } from "../engine/index.ts"
 import { type AnswerEvent, type ChatOptions, textUsage } from "../session/index.ts"
 import { BackendError } from "../util/index.ts"
-import { echoEngine } from "./realtime-engine.test-util.ts"
+import type { EngineSource } from "./context.ts"
+import { type FakeCall, fakeCall } from "./fake-call.test-util.ts"
 
 const INFO: Engine["info"] = {
   name: "fake",
@@ -22,7 +23,22 @@ const INFO: Engine["info"] = {
   untrained: false,
 }
 
-export type FakeEngine = Engine & { readonly questions: ChatOptions[]; running: number; mostRunning: number }
+export type FakeEngine = Engine &
+  EngineSource & {
+    readonly questions: ChatOptions[]
+    /** Open and closed ones, in the order of their opening. */
+    readonly calls: readonly FakeCall[]
+    /** Commands that calls received. */
+    readonly log: string[]
+    running: number
+    mostRunning: number
+    /** Pause before each word of a call's answer. */
+    stepMs: number
+    /** Everything fails from now on, as when the engine's process is gone. */
+    die(): void
+    /** Another engine takes its place. */
+    revive(): void
+  }
 
 /** The text of the last message; sound and pictures as their sizes. */
 export function spokenText({ messages }: ChatOptions): string {
@@ -38,14 +54,24 @@ export function spokenText({ messages }: ChatOptions): string {
 }
 
 /** `slow`: 20 ms per word. `silent`: nothing until cancelled. `crash`: the engine dies after one word. `broken`: our mistake. */
-export function fakeEngine(): FakeEngine {
+export function fakeEngine(stepMs = 2): FakeEngine {
+  let life = new AbortController()
+  const calls: FakeCall[] = []
+  const check = () => {
+    if (life.signal.aborted) throw new BackendError("engine: expected a live engine, got: killed")
+  }
   const engine: FakeEngine = {
-    ...echoEngine(),
     info: INFO,
-    questions: [],
-    running: 0,
-    mostRunning: 0,
+    ...{ questions: [], calls, log: [], running: 0, mostRunning: 0, stepMs },
+    starts: 1,
+    get engine() {
+      return engine
+    },
+    get ready() {
+      return !life.signal.aborted
+    },
     async *chat(options, signal): AsyncGenerator<AnswerEvent, void, void> {
+      check()
       engine.questions.push(options)
       engine.running++
       engine.mostRunning = Math.max(engine.mostRunning, engine.running)
@@ -54,6 +80,22 @@ export function fakeEngine(): FakeEngine {
       } finally {
         engine.running--
       }
+    },
+    async call(options, parts = {}) {
+      check()
+      const { log } = engine
+      const made = fakeCall(options, { ...parts, log, stepMs: () => engine.stepMs, alive: life.signal })
+      calls.push(made)
+      return made
+    },
+    async stats() {
+      check()
+      const openCalls = calls.filter(({ isOpen }) => isOpen).length
+      return { activeTasks: engine.running, openCalls, memoryBytes: 1 }
+    },
+    die: () => life.abort(),
+    revive() {
+      life = new AbortController()
     },
   }
   return engine
@@ -121,6 +163,3 @@ async function* answer(options: ChatOptions, signal?: AbortSignal): AsyncGenerat
     timings,
   }
 }
-
-/** A source whose engine is always there. */
-export const steady = (engine: Engine) => ({ engine, ready: true, starts: 1 })

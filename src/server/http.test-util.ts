@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer"
 import OpenAI from "openai"
 import sharp from "sharp"
 import { writeWav } from "../audio/index.ts"
-import { type FakeEngine, fakeEngine, steady } from "./fake-engine.test-util.ts"
+import { type FakeEngine, fakeEngine } from "./fake-engine.test-util.ts"
 import { createLogger } from "./log.ts"
 import { createServer, type OmniServer, type ServerOptions } from "./server.ts"
 
@@ -23,7 +23,7 @@ export async function serve(options: Partial<ServerOptions> = {}): Promise<TestS
   const lines: string[] = []
   const keys = options.keys ?? [KEY]
   const server = await createServer({
-    source: steady(engine),
+    source: engine,
     model: "fake-o",
     log: createLogger((line) => void lines.push(line)),
     ...{ keys, ...options },

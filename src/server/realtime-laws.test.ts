@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { type RealtimeServerMessage, serverEventSchema } from "../protocol/index.ts"
-import { echoEngine } from "./realtime-engine.test-util.ts"
+import { fakeEngine } from "./fake-engine.test-util.ts"
 import { RealtimeSession } from "./realtime-session.ts"
 
 const sound = (value: number) => Buffer.from(new Int16Array(2400 * 2).fill(value).buffer).toString("base64")
@@ -72,7 +72,7 @@ test("whatever a client sends, events keep their order and every response ends o
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       const events: RealtimeServerMessage[] = []
       const session = new RealtimeSession({
-        engine: echoEngine([], 0),
+        engine: fakeEngine(0),
         model: "m",
         send: (event) => events.push(event),
         decodeImage: () => Promise.reject(new Error("no pictures here")),

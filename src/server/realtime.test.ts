@@ -8,7 +8,8 @@ import { afterEach, expect, test } from "vitest"
 import { WebSocket } from "ws"
 import { parseServerEvent, type RealtimeServerEvent } from "../protocol/index.ts"
 import { ClientSecrets } from "./client-secrets.ts"
-import { echoEngine, WORDS } from "./realtime-engine.test-util.ts"
+import { WORDS } from "./fake-call.test-util.ts"
+import { fakeEngine } from "./fake-engine.test-util.ts"
 import { attachRealtime, type RealtimeOptions } from "./realtime-socket.ts"
 
 const closers: (() => Promise<void>)[] = []
@@ -19,7 +20,7 @@ afterEach(async () => {
 async function serve(options: Partial<RealtimeOptions> = {}) {
   const server = createServer()
   const realtime = attachRealtime(server, {
-    engine: echoEngine(),
+    engine: fakeEngine(),
     model: "m",
     secrets: new ClientSecrets(),
     decodeImage: () => Promise.reject(new Error("no pictures here")),
@@ -91,8 +92,8 @@ test("a spoken turn has its events in order", async () => {
 })
 
 test("speech during an answer cancels it once; truncating reaches the engine at the played sample", async () => {
-  const slow: string[] = []
-  const { url } = await serve({ engine: echoEngine(slow, 60) })
+  const slow = fakeEngine(60)
+  const { url } = await serve({ engine: slow })
   const { send, seen, events } = connect(url)
   await seen("session.created")
   send(append(9000))
@@ -103,7 +104,7 @@ test("speech during an answer cancels it once; truncating reaches the engine at 
   expect(done.response).toMatchObject({ status: "cancelled", status_details: { reason: "turn_detected" } })
   send({ type: "conversation.item.truncate", item_id: delta.item_id, content_index: 0, audio_end_ms: 150 })
   await seen("conversation.item.truncated")
-  expect(slow).toContain("interrupt 150")
+  expect(slow.log).toContain("interrupt 150")
   send({
     type: "conversation.item.truncate",
     item_id: delta.item_id,

@@ -1,0 +1,182 @@
+/**
+ * @file A call without a model: loud sound is speech, answers are the same few words, slowly enough to interrupt, and what a
+ * model would know is kept as words, so that tests can compare it with what a person heard.
+ */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { CallParts, EngineCall } from "../engine/index.ts"
+import { type AnswerEvent, type CallOptions, type RespondOptions, textUsage } from "../session/index.ts"
+import { BackendError } from "../util/index.ts"
+
+export const WORDS = ["One ", "two ", "three ", "four."]
+/** Sound per word. */
+export const WORD_MS = 200
+
+export type FakeCall = EngineCall & {
+  readonly options: CallOptions
+  /** What a model would know: `heard 300`, `text hi`, `frame 2x3`, `tool: 5`, `assistant: One two`. */
+  readonly context: readonly string[]
+  readonly isOpen: boolean
+}
+
+export type FakeCallParts = CallParts & {
+  readonly log: string[]
+  readonly stepMs: () => number
+  /** Aborts when the engine dies. */
+  readonly alive: AbortSignal
+}
+
+type Entry = { kind: "heard" | "frame" | "text" | "user" | "tool" | "assistant"; words: string[]; ms: number }
+type Snapshot = { entries: Entry[]; ms: number }
+
+const print = ({ kind, words, ms }: Entry) => {
+  if (kind === "heard") return `heard ${Math.round(ms)}`
+  return kind === "frame" || kind === "text" ? `${kind} ${words[0]}` : `${kind}: ${words.join("")}`
+}
+
+export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
+  const { log, onEvent, alive, stepMs } = parts
+  const saved = parts.snapshot && (JSON.parse(new TextDecoder().decode(parts.snapshot.bytes)) as Snapshot)
+  const entries: Entry[] = saved?.entries ?? []
+  const kept: Entry[] = []
+  let ms = saved?.ms ?? 0
+  let speaking = false
+  let open = true
+  let answering: { stop: boolean } | undefined
+  let last: Promise<unknown> = Promise.resolve()
+
+  const check = () => {
+    if (alive.aborted) throw new BackendError("engine: expected a live engine, got: killed")
+    if (!open) throw new Error("internal: a command after the call's end")
+  }
+  const know = (entry: Entry) => {
+    const list = answering ? kept : entries
+    const before = list.at(-1)
+    if (entry.kind === "heard" && before?.kind === "heard") before.ms += entry.ms
+    else list.push(entry)
+  }
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const result = last.then(work, work)
+    last = result.catch(() => undefined)
+    return result
+  }
+
+  async function* answer(
+    { speak = true, maxNewTokens = 1000, format }: RespondOptions,
+    signal?: AbortSignal,
+  ): AsyncGenerator<AnswerEvent, void, void> {
+    const mine = { stop: false }
+    let ended: () => void = () => undefined
+    const turn = last
+    last = new Promise<void>((resolve) => {
+      ended = resolve
+    })
+    await turn
+    check()
+    answering = mine
+    const entry: Entry = { kind: "assistant", words: [], ms: 0 }
+    const asked = entries.at(-1)
+    const tool = (format?.type === "tool-call" && format.name) || options.tools?.[0]?.name
+    entries.push(entry)
+    let finishReason: Extract<AnswerEvent, { type: "turn-end" }>["finishReason"] = "stop"
+    try {
+      const wantsTool = tool !== undefined && asked?.kind === "text" && asked.words[0]!.includes("weather")
+      if (wantsTool && format?.type !== "text") {
+        finishReason = "tool-calls"
+        for (const city of asked.words[0]!.includes("two") ? ["Paris", "Rome"] : ["Paris"])
+          yield { type: "tool-call", call: { name: tool, arguments: JSON.stringify({ city }) } }
+      } else {
+        for (const word of WORDS) {
+          await sleep(stepMs())
+          if (alive.aborted) throw new BackendError("engine: expected it to run on, got: killed")
+          if (mine.stop || signal?.aborted) finishReason = "interrupted"
+          else if (entry.words.length >= maxNewTokens) finishReason = "length"
+          if (finishReason !== "stop") break
+          entry.words.push(word)
+          yield { type: "text-delta", text: word }
+          if (!speak) continue
+          entry.ms += WORD_MS
+          yield { type: "audio-delta", pcm: new Float32Array(WORD_MS * 24).fill(0.1), text: word }
+        }
+      }
+      const timings = { prefillMs: 1, firstTextMs: 2, totalMs: 10, decodeMs: 5, speechMs: 4 }
+      const completion = entry.words.length
+      yield {
+        ...{ type: "turn-end", finishReason, text: entry.words.join(""), audioMs: entry.ms },
+        ...{ promptTokens: 7, completionTokens: completion, usage: textUsage(7, completion), timings },
+      }
+    } finally {
+      if (answering === mine) {
+        answering = undefined
+        for (const one of kept.splice(0)) know(one)
+      }
+      ended()
+    }
+  }
+
+  return {
+    options,
+    get context() {
+      return entries.map(print)
+    },
+    get isOpen() {
+      return open
+    },
+    async push({ pcm, frame, text }) {
+      check()
+      log.push(pcm ? "pcm" : frame ? "frame" : `text ${text}`)
+      if (frame) know({ kind: "frame", words: [`${frame.width}x${frame.height}`], ms: 0 })
+      if (text !== undefined) know({ kind: "text", words: [text], ms: 0 })
+      if (!pcm) return
+      const lengthMs = (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
+      ms += lengthMs
+      know({ kind: "heard", words: [], ms: lengthMs })
+      const loud = pcm.some((sample) => Math.abs(sample) > 0.1)
+      if (!options.turns || loud === speaking) return
+      speaking = loud
+      onEvent?.(
+        loud ? { type: "speech-start", atMs: ms, startMs: ms - lengthMs } : { type: "speech-end", atMs: ms, endMs: ms },
+      )
+    },
+    append: ({ role, text }) =>
+      inTurn(async () => {
+        check()
+        log.push(`append ${role} ${text}`)
+        know({ kind: role, words: [text], ms: 0 })
+      }),
+    respond: (respond = {}, signal) => answer(respond, signal),
+    interrupt({ heardMs } = {}) {
+      if (answering) answering.stop = true
+      return inTurn(async () => {
+        check()
+        log.push(`interrupt ${heardMs ?? "all"}`)
+        const entry = entries.findLast(({ kind }) => kind === "assistant")
+        if (!entry) return { text: "", heardMs: 0 }
+        if (heardMs !== undefined && entry.ms > 0) {
+          entry.words = entry.words.slice(0, Math.ceil(heardMs / WORD_MS))
+          entry.ms = Math.min(entry.ms, heardMs)
+        }
+        return { text: entry.words.join(""), heardMs: heardMs ?? entry.ms }
+      })
+    },
+    async clear() {
+      check()
+      log.push("clear")
+      for (const list of [kept, entries]) if (list.at(-1)?.kind === "heard") list.pop()
+    },
+    snapshot: () =>
+      inTurn(async () => {
+        check()
+        const bytes = new TextEncoder().encode(JSON.stringify({ entries, ms } satisfies Snapshot))
+        return { version: 1 as const, model: "fake", bytes }
+      }),
+    async close() {
+      if (!open) return
+      open = false
+      if (answering) answering.stop = true
+      log.push("close")
+    },
+    async [Symbol.asyncDispose]() {
+      await this.close()
+    },
+  }
+}
