@@ -44,14 +44,18 @@ export class CallHost {
         // During an answer input is only listened to; it is read when the answer is over.
         return this.stops.size > 0 ? undefined : await this.perceive(signal)
       case "append":
+        this.call.keep()
         return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
       case "respond":
         return await this.respond(action.options, onAnswer, signal)
       case "interrupt":
         this.stopAnswers("interrupted")
         return await this.inTurn(async () => this.call.interrupt(action.heardMs))
+      case "keep":
+        return this.call.keep()
       case "clear":
-        return this.call.clear()
+        // What waits is forgotten at once, or it would take later input along; what was read, when nothing runs.
+        return this.call.clear() ? await this.inTurn(async () => this.call.rewind()) : undefined
       case "snapshot":
         return await this.inTurn(async () => this.call.snapshot())
       case "hang-up":
@@ -77,7 +81,9 @@ export class CallHost {
     signal: AbortSignal,
   ): Promise<void> {
     const stop = new AbortController()
-    const { foundTurn } = this.call // what is found later belongs to the next answer
+    // What is found or pushed later belongs to the next answer.
+    const turn = this.call.foundTurn ?? (this.call.listens ? undefined : this.call.endTurn())
+    this.call.keep()
     this.stops.add(stop)
     try {
       await this.inTurn(async () => {
@@ -87,7 +93,7 @@ export class CallHost {
           if (event && isAnswer(event)) onAnswer(event)
           else if (event) this.onEvent(event)
         }
-        await this.queue.run(this.call.respond(options, foundTurn), deliver, either)
+        await this.queue.run(this.call.respond(options, turn), deliver, either)
       })
     } finally {
       this.stops.delete(stop)

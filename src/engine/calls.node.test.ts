@@ -5,6 +5,7 @@ import type { CallEvent } from "../session/index.ts"
 import { InputError } from "../util/index.ts"
 import type { EngineClient } from "./client.ts"
 import { answer, endOf, GREEDY, loadTinyEngine, textOf, tone } from "./engine.test-util.node.ts"
+import type { EngineCall } from "./engine.ts"
 
 let engine: EngineClient
 
@@ -109,6 +110,57 @@ describe("a call", () => {
     for (const event of events) if ("positions" in event) expect(event.positions).toBeLessThanOrEqual(300)
   })
 
+  test("what is cleared was never said, though it was read", { timeout: 60_000 }, async () => {
+    const tell = async (call: EngineCall, cleared: boolean) => {
+      await call.push({ pcm: tone(16_000) })
+      await answer(call, { speak: true })
+      await call.push({ pcm: tone(20_000, 2) })
+      await call.keep()
+      if (cleared) {
+        for (let i = 0; i < 5; i++) await call.push({ pcm: tone(9_000, 3 + i), ...(i === 2 ? { text: "no" } : {}) })
+        // The answer before is cut while the sound that will be cleared follows it.
+        await call.interrupt({ heardMs: 200 })
+        await call.clear()
+      } else await call.interrupt({ heardMs: 200 })
+      await call.push({ pcm: tone(12_000, 9) })
+      return textOf(await answer(call))
+    }
+    await using said = await engine.call({ ...GREEDY, maxNewTokens: 20 })
+    await using unsaid = await engine.call({ ...GREEDY, maxNewTokens: 20 })
+    expect(await tell(said, true)).toBe(await tell(unsaid, false))
+  })
+
+  test("clears nothing of an answered turn, and at once while an answer is made", { timeout: 60_000 }, async () => {
+    const answers: string[] = []
+    for (const cleared of [false, true]) {
+      await using call = await engine.call(GREEDY)
+      await call.push({ pcm: tone(30_000) })
+      let wasCleared = !cleared
+      for await (const _ of call.respond({ speak: false })) {
+        if (wasCleared) continue
+        wasCleared = true
+        await call.push({ pcm: tone(30_000, 5) })
+        await call.clear()
+      }
+      await call.push({ pcm: tone(9_000, 2) })
+      answers.push(textOf(await answer(call)))
+    }
+    expect(answers[1]).toBe(answers[0])
+  })
+
+  test("an earlier turn with its sound is read as if it was heard now", { timeout: 60_000 }, async () => {
+    const sound = { pcm: tone(32_000), sampleRateHz: 16_000 }
+    await using heard = await engine.call(GREEDY)
+    await heard.push({ pcm: sound.pcm })
+    await using told = await engine.call(GREEDY)
+    await told.append({ role: "user", text: "", sound })
+    expect(textOf(await answer(told))).toBe(textOf(await answer(heard)))
+    const damaged = { pcm: Float32Array.of(Number.NaN), sampleRateHz: 16_000 }
+    await expect(told.append({ role: "user", text: "", sound: damaged })).rejects.toThrow(
+      "call.append: expected finite samples, got NaN at 0",
+    )
+  })
+
   test("refuses damaged input and goes on", async () => {
     await using call = await engine.call(GREEDY)
     await expect(call.push({ pcm: Float32Array.of(0, Number.NaN) })).rejects.toThrow(InputError)
@@ -134,6 +186,7 @@ test("whatever is done in whatever order, the next answer comes", { timeout: 120
     fc.record({ do: fc.constant("respond" as const), stopAfter: fc.nat(6), speak: fc.boolean() }),
     fc.record({ do: fc.constant("interrupt" as const), heardMs: fc.nat(900) }),
     fc.record({ do: fc.constant("clear" as const) }),
+    fc.record({ do: fc.constant("keep" as const) }),
     fc.record({ do: fc.constant("snapshot" as const) }),
   )
   await fc.assert(
@@ -144,6 +197,7 @@ test("whatever is done in whatever order, the next answer comes", { timeout: 120
         else if (step.do === "say") await call.push({ text: step.text })
         else if (step.do === "interrupt") await call.interrupt({ heardMs: step.heardMs })
         else if (step.do === "clear") await call.clear()
+        else if (step.do === "keep") await call.keep()
         else if (step.do === "snapshot") {
           const snapshot = await call.snapshot()
           await call.close()

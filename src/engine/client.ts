@@ -197,6 +197,10 @@ class ClientCall implements EngineCall {
     return (await this.client.act(this.id, action)) as Interruption
   }
 
+  async keep(): Promise<void> {
+    await this.client.act(this.id, { type: "keep" })
+  }
+
   async clear(): Promise<void> {
     await this.client.act(this.id, { type: "clear" })
   }

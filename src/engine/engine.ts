@@ -47,7 +47,9 @@ export type EngineCall = AsyncDisposable & {
    * delivered when absent.
    */
   interrupt(options?: { readonly heardMs?: number }): Promise<Interruption>
-  /** Forgets sound that no answer has used yet and that was not read. */
+  /** What was pushed so far stays, whatever is cleared later. Answers and messages keep what was before them as well. */
+  keep(): Promise<void>
+  /** Forgets what was pushed since it was last kept, read or not. */
   clear(): Promise<void>
   snapshot(): Promise<CallSnapshot>
   close(): Promise<void>

@@ -60,6 +60,7 @@ export type CallAction =
   | { readonly type: "append"; readonly message: AppendedMessage }
   | { readonly type: "respond"; readonly options: RespondOptions }
   | { readonly type: "interrupt"; readonly heardMs?: number }
+  | { readonly type: "keep" }
   | { readonly type: "clear" }
   | { readonly type: "snapshot" }
   | { readonly type: "hang-up" }

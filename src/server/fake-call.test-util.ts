@@ -36,11 +36,13 @@ const print = ({ kind, words, ms }: Entry) => {
 export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
   const { log, onEvent, alive, stepMs } = parts
   const saved = parts.snapshot && (JSON.parse(new TextDecoder().decode(parts.snapshot.bytes)) as Snapshot)
-  const entries: Entry[] = saved?.entries ?? []
-  const kept: Entry[] = []
+  let entries: Entry[] = saved?.entries ?? []
+  let kept: Entry[] = []
   let ms = saved?.ms ?? 0
   let speaking = false
   let open = true
+  /** So many entries stay when input is cleared. */
+  let settled = entries.length
   let answering: { stop: boolean } | undefined
   let last: Promise<unknown> = Promise.resolve()
 
@@ -51,7 +53,8 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
   const know = (entry: Entry) => {
     const list = answering ? kept : entries
     const before = list.at(-1)
-    if (entry.kind === "heard" && before?.kind === "heard") before.ms += entry.ms
+    const joins = entry.kind === "heard" && before?.kind === "heard" && entries.length + kept.length > settled
+    if (joins) before.ms += entry.ms
     else list.push(entry)
   }
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -64,7 +67,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     { speak = true, maxNewTokens = 1000, format }: RespondOptions,
     signal?: AbortSignal,
   ): AsyncGenerator<AnswerEvent, void, void> {
-    const mine = { stop: false }
+    const mine = { stop: false as boolean }
     let ended: () => void = () => undefined
     const turn = last
     last = new Promise<void>((resolve) => {
@@ -73,6 +76,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     await turn
     check()
     answering = mine
+    settled = entries.length + 1
     const entry: Entry = { kind: "assistant", words: [], ms: 0 }
     const asked = entries.at(-1)
     const tool = (format?.type === "tool-call" && format.name) || options.tools?.[0]?.name
@@ -107,7 +111,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     } finally {
       if (answering === mine) {
         answering = undefined
-        for (const one of kept.splice(0)) know(one)
+        entries.push(...kept.splice(0))
       }
       ended()
     }
@@ -137,11 +141,13 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
         loud ? { type: "speech-start", atMs: ms, startMs: ms - lengthMs } : { type: "speech-end", atMs: ms, endMs: ms },
       )
     },
-    append: ({ role, text }) =>
+    append: ({ role, text, sound }) =>
       inTurn(async () => {
         check()
         log.push(`append ${role} ${text}`)
-        know({ kind: role, words: [text], ms: 0 })
+        if (sound) know({ kind: "heard", words: [], ms: (sound.pcm.length * 1000) / sound.sampleRateHz })
+        if (text !== "" || !sound) know({ kind: role, words: [text], ms: 0 })
+        settled = entries.length
       }),
     respond: (respond = {}, signal) => answer(respond, signal),
     interrupt({ heardMs } = {}) {
@@ -158,10 +164,15 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
         return { text: entry.words.join(""), heardMs: heardMs ?? entry.ms }
       })
     },
+    async keep() {
+      check()
+      settled = entries.length + kept.length
+    },
     async clear() {
       check()
       log.push("clear")
-      for (const list of [kept, entries]) if (list.at(-1)?.kind === "heard") list.pop()
+      kept = kept.slice(0, Math.max(0, settled - entries.length))
+      if (!answering) entries = entries.slice(0, settled)
     },
     snapshot: () =>
       inTurn(async () => {

@@ -32,6 +32,7 @@ import type {
   CallSnapshot,
   Interruption,
   RespondOptions,
+  Sound,
 } from "./types.ts"
 import type { VoiceCache } from "./voices.ts"
 
@@ -124,28 +125,36 @@ export class Call {
     for (;;) {
       const heard = this.ears.peek(UNITS_TOGETHER)
       if (heard.length === 0) return
+      if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
       yield* this.read(heard, 1)
       this.ears.remove(heard)
     }
   }
 
-  /** Adds a message that was not spoken now. */
-  async *append({ role, text, toolCalls = [] }: AppendedMessage): Steps<void> {
+  /** Adds a message that was not spoken now. @throws InputError for damaged sound */
+  async *append({ role, text, toolCalls = [], sound }: AppendedMessage): Steps<void> {
+    this.conversation.unmark()
     if (role === "assistant") {
       return yield* this.conversation.readAnswer([{ plain: text }, ...toolCalls.flatMap(callItems)], this.room)
     }
+    const units = sound ? unitsOf(sound) : []
+    for (let at = 0; at < units.length; at += UNITS_TOGETHER) {
+      const messages = units.slice(at, at + UNITS_TOGETHER).map((pcm) => this.messageOf({ pcm }))
+      yield* this.conversation.read(messages, { omniInput: true, room: this.room })
+    }
+    if (text === "" && sound) return
     const content = role === "tool" ? ["<tool_response>\n", { plain: text }, "\n</tool_response>"] : [{ plain: text }]
     yield* this.conversation.read([{ role: "user", content }], { room: this.room })
   }
 
   /**
    * Answers the user's turn: the one that was found in the sound, or else all that was pushed, which ends it.
-   * @param foundTurn the turn that was over when the answer was asked for; what comes later belongs to the next
+   * @param turn the turn that was over when the answer was asked for; what comes later belongs to the next
    * @throws InputError for wrong options, ConfigError when the model cannot speak
    */
   async *respond(
     options: RespondOptions = {},
-    foundTurn: number | undefined = this.foundTurn,
+    turn: number | undefined = this.foundTurn,
   ): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
     const { model, now } = this.parts
     const { format } = options
@@ -157,8 +166,9 @@ export class Call {
     using form = await answerForm(model, format, tools)
     const startMs = now()
     const cached = this.conversation.length
+    this.conversation.unmark()
     yield* this.listen()
-    yield* this.readTurn(foundTurn ?? this.endTurn())
+    yield* this.readTurn(turn ?? this.endTurn())
     if (options.instructions) {
       const message = { role: "user" as const, content: [{ plain: `\n${options.instructions}` }] }
       yield* inSteps(this.conversation.read([message], { room: this.room }))
@@ -213,10 +223,22 @@ export class Call {
     return { text: this.conversation.cut(heardMs), heardMs: heardMs ?? 0 }
   }
 
-  /** Forgets input that was not read. */
-  clear(): void {
+  /** What was pushed so far stays. */
+  keep(): void {
+    this.ears.keep()
+    this.conversation.unmark()
+  }
+
+  /** Forgets what was pushed since it was last kept and was not read. @returns whether some was read: {@link rewind} forgets it */
+  clear(): boolean {
     this.gate?.clear()
     this.ears.clear()
+    return this.conversation.isMarked
+  }
+
+  /** Forgets what was read since it was last kept. Not while a generator runs. */
+  rewind(): void {
+    this.conversation.rewind()
   }
 
   /** @throws never while no generator runs */
@@ -226,8 +248,8 @@ export class Call {
     return saveCall(model, { conversation, ears, answers, gate: this.gate?.data })
   }
 
-  /** Ends the turn by hand. */
-  private endTurn(): number {
+  /** Ends the turn by hand. @returns its number, for {@link respond} */
+  endTurn(): number {
     // With turns the sound goes on: nothing may be taken out of the resampler.
     if (this.gate) this.gate.release()
     else this.ears.flush()
@@ -257,11 +279,7 @@ export class Call {
     maxSliceNums: number,
   ): AsyncGenerator<CallEvent | undefined, void, void> {
     const start = this.parts.now()
-    const { mel, poolStep } = this.parts.model.prompts.audio
-    const fewest = minEncodableSamples(poolStep, mel.hopLength)
-    const messages = heard
-      .map((item) => ({ role: "user" as const, content: contentOf(item, fewest) }))
-      .filter(({ content }) => content.length > 0)
+    const messages = heard.map((item) => this.messageOf(item)).filter(({ content }) => content.length > 0)
     if (messages.length === 0) return
     yield* inSteps(this.conversation.read(messages, { omniInput: true, maxSliceNums, room: this.room }))
     yield* this.waitingEvents.splice(0)
@@ -273,6 +291,11 @@ export class Call {
       workMs: this.parts.now() - start,
       positions: this.conversation.length,
     }
+  }
+
+  private messageOf(heard: Heard) {
+    const { mel, poolStep } = this.parts.model.prompts.audio
+    return { role: "user" as const, content: contentOf(heard, minEncodableSamples(poolStep, mel.hopLength)) }
   }
 
   private get room(): Room {
@@ -310,6 +333,16 @@ function contentOf({ pcm, frame, text }: Heard, fewest: number) {
     ...(pcm ? [{ audio: concatPcm([pcm, ...padding]) }] : []),
     ...(text === undefined ? [] : [{ plain: text }]),
   ]
+}
+
+/** Sound as units of one second, the last one shorter. @throws InputError for sound that is not finite */
+function unitsOf({ pcm, sampleRateHz }: Sound): Float32Array[] {
+  const at = pcm.findIndex((value) => !Number.isFinite(value))
+  if (at >= 0) throw new InputError(`call.append: expected finite samples, got ${pcm[at]} at ${at} (check the sound)`)
+  const heard = resample(pcm, sampleRateHz, UNIT_SAMPLES)
+  return Array.from({ length: Math.ceil(heard.length / UNIT_SAMPLES) }, (_, i) =>
+    heard.slice(i * UNIT_SAMPLES, (i + 1) * UNIT_SAMPLES),
+  )
 }
 
 /** The first message. Instructions take the place of the sentence about behaviour; those of `omni` follow it. */

@@ -61,11 +61,20 @@ export type ConversationState = {
   readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | undefined
 }
 
+/** Where a conversation stood. */
+type Mark = Pick<ConversationState, "prompt" | "audio"> & {
+  readonly length: number
+  readonly audioFrames: number
+  /** Whether the latest answer was the last thing said. */
+  readonly afterAnswer: boolean
+}
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 export class Conversation {
   private readonly model: OmniModel
   private readonly state: Mutable<ConversationState>
+  private marked: Mark | undefined
 
   constructor(model: OmniModel, state?: ConversationState) {
     this.model = model
@@ -240,9 +249,13 @@ export class Conversation {
       if (end === cache.length) cache.truncate(keptEnd)
       else this.model.language.forget(cache, keptEnd, end)
       ledger.cut(keptEnd, end)
+      if (this.marked) this.marked = { ...this.marked, length: this.marked.length - (end - keptEnd) }
     }
     const last = ledger.latestIsAnswer()
     if (last) this.state.prompt = { ...this.state.prompt, answer: "cut-off", turnDue: true }
+    if (this.marked?.afterAnswer) {
+      this.marked = { ...this.marked, prompt: { ...this.marked.prompt, answer: "cut-off", turnDue: true } }
+    }
     const ids = record.ids.slice(0, kept)
     const decoder = tokenizer.createDecoder()
     const written = ids.map((id) => (tokenizer.isSpecial(id) ? "" : decoder.push(id))).join("")
@@ -271,6 +284,8 @@ export class Conversation {
       )
     }
     for (const [from, to] of plan.cuts) this.model.language.forget(cache, from, to)
+    if (this.marked)
+      this.marked = { ...this.marked, length: this.marked.length - plan.droppedBefore(this.marked.length) }
     const copy = ledger.copy()
     copy.apply(plan)
     this.state.ledger = copy
@@ -282,6 +297,34 @@ export class Conversation {
         : undefined
     }
     report({ ...plan, positions: cache.length })
+  }
+
+  get isMarked(): boolean {
+    return this.marked !== undefined
+  }
+
+  /** Remembers where the conversation stands, unless it does already. */
+  mark(): void {
+    const { prompt, audio, cache, ledger } = this.state
+    const audioFrames = audio?.cache.length ?? 0
+    this.marked ??= { prompt, audio, length: cache.length, audioFrames, afterAnswer: ledger.latestIsAnswer() }
+  }
+
+  unmark(): void {
+    this.marked = undefined
+  }
+
+  /** Forgets what was read since the mark; without one, nothing. */
+  rewind(): void {
+    const { marked, state } = this
+    if (!marked) return
+    this.marked = undefined
+    state.cache.truncate(marked.length)
+    state.ledger = state.ledger.copy()
+    state.ledger.truncate(marked.length)
+    state.prompt = marked.prompt
+    marked.audio?.cache.truncate(marked.audioFrames)
+    state.audio = marked.audio
   }
 
   /** Undoes an operation that did not come to its end. */

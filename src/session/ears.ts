@@ -57,6 +57,8 @@ export class Ears {
   /** The latest frame of this turn. */
   private lastFrame: RgbImage | undefined
   private marks: TurnMarks
+  /** What was here when input was last kept. */
+  private kept: Pick<EarsData, "ready" | "rest" | "frame" | "lastFrame">
 
   /** @throws InputError for a rate outside 8,000 to 192,000 Hz */
   constructor(sampleRateHz: number, saved?: EarsData) {
@@ -66,6 +68,7 @@ export class Ears {
     this.frame = saved?.frame
     this.lastFrame = saved?.lastFrame
     this.marks = saved?.marks ?? { ended: 0, found: 0, answered: 0 }
+    this.kept = { ready: this.ready, rest: this.rest, frame: this.frame, lastFrame: this.lastFrame }
   }
 
   /** The latest turn that was found in the sound, is over and has no answer. */
@@ -138,10 +141,23 @@ export class Ears {
     this.hear(this.resampler.flush())
   }
 
-  /** The first items that may be read now; they stay until they are taken. */
+  /** The first items that may be read now, kept ones alone; they stay until they are removed. */
   peek(most: number): readonly Heard[] {
     const held = this.ready.findIndex(({ turnEnd }, i) => turnEnd && this.ready.length - i <= HELD_UNITS)
-    return this.ready.slice(0, held < 0 ? most : Math.min(most, held))
+    const first = this.ready.slice(0, held < 0 ? most : Math.min(most, held))
+    const kept = first.findLastIndex((item) => this.keeps(item)) + 1
+    return kept === 0 ? first : first.slice(0, kept)
+  }
+
+  /** What is here stays, whatever is cleared later. */
+  keep(): void {
+    const { rest, frame, lastFrame } = this
+    this.kept = { ready: [...this.ready], rest, frame, lastFrame }
+  }
+
+  /** Whether an item was there when input was last kept. */
+  keeps(item: Heard): boolean {
+    return this.kept.ready.includes(item)
   }
 
   /** The first items before the end of this turn, its end included when it is alone; none when it is not waiting. */
@@ -165,12 +181,13 @@ export class Ears {
     this.frame = this.lastFrame = undefined
   }
 
-  /** Forgets everything that was not read. */
+  /** Forgets what was taken since {@link keep} and was not read. */
   clear(): void {
-    this.ready = []
+    const { ready, rest, frame, lastFrame } = this.kept
+    this.ready = this.ready.filter((item) => ready.includes(item))
     this.answer(this.marks.ended)
     this.resampler.flush()
-    this.forgetRest()
+    Object.assign(this, { rest, frame, lastFrame })
   }
 
   get data(): EarsData {

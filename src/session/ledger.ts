@@ -121,6 +121,14 @@ export class Ledger {
     this.moveMedia(move)
   }
 
+  /** Everything from a position on is gone; answers are not cut. */
+  truncate(length: number): void {
+    this.turns = this.turns
+      .filter(({ start }) => start < length)
+      .map((turn) => ({ ...turn, unitEnds: turn.unitEnds.filter((end) => end <= length) }))
+    this.media = this.media.filter(({ end }) => end <= length)
+  }
+
   private moveMedia(move: (position: number) => number): void {
     this.media = this.media.flatMap(({ kind, start, end }) => {
       const moved = { kind, start: move(start), end: move(end) }

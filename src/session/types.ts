@@ -187,6 +187,8 @@ export type AppendedMessage = {
   readonly text: string
   /** Calls that an assistant's message made. */
   readonly toolCalls?: readonly ToolCall[]
+  /** A user's message may have its sound, which is heard before its text. */
+  readonly sound?: Sound
 }
 
 export type RespondOptions = AnswerOptions & {

@@ -129,6 +129,7 @@ export function pageEngine(heard: Heard): Engine {
         const text = ANSWER_WORDS.slice(0, Math.ceil((heardMs ?? ANSWER_MS) / PIECE_MS)).join("")
         return { text, heardMs: heardMs ?? ANSWER_MS }
       },
+      async keep() {},
       async clear() {},
       snapshot: () => Promise.reject(new Error("no snapshots here")),
       async close() {
