@@ -22,6 +22,8 @@ export type CacheSlot = {
   /** New rows [B, T, G·K], appended by the executor. */
   readonly newKeys: Value
   readonly newValues: Value
+  /** Keys and values with the new rows in them, where the device keeps them; only lowerings make these. */
+  readonly present?: { readonly keys: Value; readonly values: Value }
 }
 
 export class Graph {

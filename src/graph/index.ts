@@ -16,6 +16,7 @@ export {
 } from "./dim.ts"
 export { type CacheSlot, Graph } from "./graph.ts"
 export {
+  CACHE_POSITION,
   type LinearStorage,
   type LoweringOptions,
   linearWeight,
@@ -24,7 +25,7 @@ export {
   type Target,
 } from "./lowering.ts"
 export type { Node, OpName, Value, ValueType } from "./node.ts"
-export { exportOnnx, modelOutputs, newRowsName, type WeightData } from "./onnx-emit.ts"
+export { exportOnnx, modelOutputs, newRowsName, presentName, type WeightData } from "./onnx-emit.ts"
 export type { ActivationBits } from "./ops/attrs.ts"
 export { isSource, OPS, opOf } from "./ops/table.ts"
 export { expandForOnnx, type RewriteRule, rewrite } from "./rewrite.ts"

@@ -186,6 +186,31 @@ const RULES: { readonly [T in Target]: readonly RewriteRule[] } = {
   webgpu: [],
 }
 
+/** Input i64 [1] of graphs whose device keeps the cache: positions cached so far. */
+export const CACHE_POSITION = "cachePosition"
+
+/**
+ * Writes the new rows into the cache on the device: outputs that the next run takes as inputs, so that the cache never
+ * crosses to the host and back.
+ */
+function keepCacheOnDevice(g: Graph): void {
+  if (g.cacheSlots.length === 0) return
+  const position = g.input(CACHE_POSITION, "i64", [1])
+  for (const [i, slot] of g.cacheSlots.entries()) {
+    const { name, kvHeads, headSize, keys, values, newKeys, newValues } = slot
+    const [batch, steps] = newKeys.shape
+    g.scope(name, () => {
+      const split = (rows: Value, perm: readonly number[]) =>
+        g.transpose(g.reshape(rows, [batch!, steps!, kvHeads, headSize]), perm)
+      const present = {
+        keys: g.apply("writeRows", [keys, split(newKeys, [0, 2, 1, 3]), position], { axis: 2 }),
+        values: g.apply("writeRows", [values, split(newValues, [0, 2, 3, 1]), position], { axis: 3 }),
+      }
+      g.cacheSlots[i] = { ...slot, present }
+    })
+  }
+}
+
 /**
  * Lowers a model graph for a target: fused and quantized kernels where the target has them, expansions of composite ops
  * everywhere else.
@@ -193,5 +218,7 @@ const RULES: { readonly [T in Target]: readonly RewriteRule[] } = {
 export function lowerFor(graph: Graph, { target, storage, activationBits = 8 }: LoweringOptions): Graph {
   const quantized = storage ? [quantizedLinear(storage, activationBits)] : []
   const expanded = rewrite(graph, [expandAttention])
-  return rewrite(rewrite(expanded, [...quantized, ...RULES[target]]), [expandForOnnx])
+  const lowered = rewrite(rewrite(expanded, [...quantized, ...RULES[target]]), [expandForOnnx])
+  if (target === "webgpu") keepCacheOnDevice(lowered)
+  return lowered
 }

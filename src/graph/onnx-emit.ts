@@ -199,18 +199,28 @@ class Emitter implements OnnxEmitter {
   }
 }
 
-/** The outputs of the model: the graph's own, then each cache slot's new rows under `<slot>.newKeys` and `.newValues`. */
+/**
+ * The outputs of the model: the graph's own, then each cache slot's new rows under `<slot>.newKeys` and `.newValues`, and
+ * where the device keeps the cache, the whole of it under `<slot>.presentKeys` and `.presentValues`.
+ */
 export function modelOutputs(graph: Graph): Map<string, Value> {
   const outputs = new Map(graph.outputs)
   for (const slot of graph.cacheSlots) {
     outputs.set(newRowsName(slot, "keys"), slot.newKeys)
     outputs.set(newRowsName(slot, "values"), slot.newValues)
+    if (!slot.present) continue
+    outputs.set(presentName(slot, "keys"), slot.present.keys)
+    outputs.set(presentName(slot, "values"), slot.present.values)
   }
   return outputs
 }
 
 export function newRowsName(slot: CacheSlot, part: "keys" | "values"): string {
   return `${slot.name}.${part === "keys" ? "newKeys" : "newValues"}`
+}
+
+export function presentName(slot: CacheSlot, part: "keys" | "values"): string {
+  return `${slot.name}.${part === "keys" ? "presentKeys" : "presentValues"}`
 }
 
 /**

@@ -65,6 +65,7 @@ export function rewrite(graph: Graph, rules: readonly RewriteRule[]): Graph {
       values: renamed(slot.values),
       newKeys: renamed(slot.newKeys),
       newValues: renamed(slot.newValues),
+      ...(slot.present && { present: { keys: renamed(slot.present.keys), values: renamed(slot.present.values) } }),
     })
   }
   return result

@@ -33,6 +33,7 @@ export class KvCache {
   private readonly step: number
   private readonly spec: CacheSpec
   private readonly slots = new Map<string, Buffers>()
+  private revisionValue = 0
   private capacityValue = 0
   private lengthValue = 0
   /** 1 where a cached position is real, 0 where it pads a batch. */
@@ -58,6 +59,11 @@ export class KvCache {
   /** Positions that the buffers hold; graphs see this many and a mask. */
   get capacity(): number {
     return this.capacityValue
+  }
+
+  /** Changes whenever what is cached does, except by forgetting at the end: copies elsewhere know when they are stale. */
+  get revision(): number {
+    return this.revisionValue
   }
 
   get sizeBytes(): number {
@@ -113,6 +119,7 @@ export class KvCache {
    */
   stage(name: string, steps: number, rows: { readonly keys: Float32Array; readonly values: Float32Array }): void {
     this.reserve(this.lengthValue + steps)
+    this.revisionValue++
     const slot = this.slots.get(name)
     invariant(slot, `the cache has no slot ${name}`)
     this.putKeys(slot, rows.keys, steps)
@@ -150,12 +157,14 @@ export class KvCache {
     }
   }
 
-  private reserve(positions: number): void {
+  /** Makes room for so many positions. */
+  reserve(positions: number): void {
     if (positions <= this.capacityValue) return
     this.resize(Math.ceil(positions / this.step) * this.step)
   }
 
   private resize(capacity: number): void {
+    this.revisionValue++
     const old = this.capacityValue
     const kept = Math.min(this.lengthValue, capacity)
     for (const slot of this.slots.values()) {
@@ -224,6 +233,7 @@ export class KvCache {
       !this.validRows.some((row) => row.subarray(0, this.lengthValue).includes(0)),
       "remove from a padded cache",
     )
+    this.revisionValue++
     const capacity = this.capacityValue
     for (const { kvHeads, headSize, keys } of this.slots.values()) {
       for (let bg = 0; bg < this.rows * kvHeads; bg++) {
@@ -284,6 +294,7 @@ export class KvCache {
     }
     this.truncate(0)
     this.reserve(length)
+    this.revisionValue++
     this.lengthValue = length
     for (const [name, slot] of this.slots) {
       const { kvHeads, headSize } = slot

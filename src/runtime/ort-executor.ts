@@ -9,11 +9,13 @@ import {
   type Graph,
   lowerFor,
   modelOutputs,
+  presentName,
   type Target,
   verify,
 } from "../graph/index.ts"
 import type { DType, HostTensor, TypedArray } from "../tensor/index.ts"
 import { BackendError, ConfigError, errorText } from "../util/index.ts"
+import { DeviceCaches } from "./device-cache.ts"
 import type { Executor, Feeds, Program, WeightStore } from "./executor.ts"
 import { bindFeeds } from "./interpreter.ts"
 import { KvCache } from "./kv-cache.ts"
@@ -26,7 +28,8 @@ export type OrtSession = Pick<InferenceSession, "inputNames" | "release"> & {
 
 /** The part of the ONNX Runtime API that is used. */
 export type OrtApi = {
-  readonly createSession: (model: Uint8Array, weights: WeightStore) => Promise<OrtSession>
+  /** @param onDevice outputs that stay on the device, as tensors that only another run can read */
+  readonly createSession: (model: Uint8Array, weights: WeightStore, onDevice: readonly string[]) => Promise<OrtSession>
   readonly Tensor: TensorConstructor
 }
 
@@ -66,8 +69,30 @@ function weightBytes(weights: WeightStore, name: string, dtype: DType, shape: re
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
+/** Outputs that stay on the device. */
+function presentNames(graph: Graph): string[] {
+  return graph.cacheSlots.flatMap((slot) =>
+    slot.present ? [presentName(slot, "keys"), presentName(slot, "values")] : [],
+  )
+}
+
 export function createOrtExecutor({ device, target, api }: OrtOptions): Executor {
   const programs = new Set<OrtProgram>()
+  const caches = new DeviceCaches(api, (value) => toOrt(api, value))
+  /** The cache's slots as the device has them. */
+  const deviceFeeds = async (graph: Graph, cache: KvCache) => {
+    const names = graph.cacheSlots.map(({ name }) => name)
+    const slots = await caches.slotsOf(cache, names)
+    return Object.fromEntries(
+      names.flatMap((name) => {
+        const { keys, values } = slots.get(name)!
+        return [
+          [`${name}.keys`, keys],
+          [`${name}.values`, values],
+        ]
+      }),
+    )
+  }
   let bits: Promise<ActivationBits> | undefined
   const executor: Executor = {
     device,
@@ -88,7 +113,7 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       )
       let session: OrtSession
       try {
-        session = await api.createSession(model, weights)
+        session = await api.createSession(model, weights, presentNames(lowered))
       } catch (cause) {
         if (cause instanceof BackendError) throw cause
         throw new BackendError(`${graph.name}: expected ${device} to accept the graph, got: ${errorText(cause)}`, {
@@ -114,10 +139,13 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       if (!session) throw new BackendError(`${graph.name}: expected a live program, got a released one`)
       const all = withCache(graph, feeds, options)
       bindFeeds(graph, all)
+      const { cache } = options
+      const onDevice = cache && graph.cacheSlots.some(({ present }) => present)
       const ortFeeds: { [name: string]: Tensor } = {}
       for (const [name, value] of Object.entries(all)) {
         if (session.inputNames.includes(name)) ortFeeds[name] = toOrt(api, value)
       }
+      if (onDevice) Object.assign(ortFeeds, await deviceFeeds(graph, cache))
       let results: InferenceSession.ReturnType
       try {
         results = await session.run(ortFeeds)
@@ -125,11 +153,26 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
         throw new BackendError(`${graph.name}: ${device} failed to run: ${errorText(cause)}`, { cause })
       }
       const outputs: { [name: string]: HostTensor } = {}
-      for (const [name, value] of modelOutputs(graph)) outputs[name] = fromOrt(results[name] as Tensor, value.dtype)
-      return takeNewRows(graph, outputs as Feeds, options)
+      const present = new Set(presentNames(graph))
+      for (const [name, value] of modelOutputs(graph)) {
+        if (!present.has(name)) outputs[name] = fromOrt(results[name] as Tensor, value.dtype)
+      }
+      if (!onDevice) return takeNewRows(graph, outputs as Feeds, options)
+      const slots = new Map(
+        graph.cacheSlots.map((slot) => {
+          const part = (which: "keys" | "values") => results[presentName(slot, which)] as Tensor
+          return [slot.name, { keys: part("keys"), values: part("values") }]
+        }),
+      )
+      let rest: Feeds = {}
+      caches.replace(cache, slots, () => {
+        rest = takeNewRows(graph, outputs as Feeds, options)
+      })
+      return rest
     },
     async [Symbol.asyncDispose]() {
       for (const program of [...programs]) await program.release()
+      await caches[Symbol.asyncDispose]()
     },
   }
   return executor

@@ -44,13 +44,16 @@ export function createOrtNodeExecutor({ device, threads }: OrtNodeOptions): Exec
     target: device,
     api: {
       Tensor,
-      createSession: (model, weights) =>
+      createSession: (model, weights, onDevice) =>
         InferenceSession.create(model, {
           executionProviders: device === "webgpu" ? ["webgpu", "cpu"] : ["cpu"],
           ...(threads ? { intraOpNumThreads: threads } : {}),
           // Errors only: the warnings are about initializers and providers that we chose.
           logSeverityLevel: 3,
           enableMemPattern: false, // shapes change at every step
+          ...(onDevice.length > 0
+            ? { preferredOutputLocation: Object.fromEntries(onDevice.map((name) => [name, "gpu-buffer"])) }
+            : {}),
           extra: {
             session: {
               ...SESSION_CONFIG,

@@ -87,8 +87,10 @@ export async function openOrtWeb(options: OrtWebOptions) {
   } as const
   return {
     Tensor,
-    async createSession(model: Uint8Array) {
-      const session = await serially(() => InferenceSession.create(model, sessionOptions))
+    async createSession(model: Uint8Array, _weights?: unknown, onDevice: readonly string[] = []) {
+      const locations = Object.fromEntries(onDevice.map((name) => [name, "gpu-buffer" as const]))
+      const options = onDevice.length > 0 ? { ...sessionOptions, preferredOutputLocation: locations } : sessionOptions
+      const session = await serially(() => InferenceSession.create(model, options))
       return {
         inputNames: session.inputNames,
         outputNames: session.outputNames,

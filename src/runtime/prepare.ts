@@ -1,7 +1,15 @@
 /** @file What every backend does around a run: cache feeds, the mask, and taking the new rows out of the outputs. */
-import { type Graph, type LinearStorage, linearWeight, type Node, newRowsName, type Shape } from "../graph/index.ts"
+import {
+  CACHE_POSITION,
+  type Graph,
+  type LinearStorage,
+  linearWeight,
+  type Node,
+  newRowsName,
+  type Shape,
+} from "../graph/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
-import { f32Data } from "../tensor/index.ts"
+import { f32Data, tensor } from "../tensor/index.ts"
 import { ShapeError } from "../util/index.ts"
 import type { Feeds, RunOptions, WeightStore } from "./executor.ts"
 
@@ -21,6 +29,11 @@ export function withCache(graph: Graph, feeds: Feeds, { cache, valid }: RunOptio
   if (graph.cacheSlots.length === 0) return feeds
   if (!cache) throw new ShapeError(`${graph.name}: expected a cache for ${graph.cacheSlots.length} slots, got none`)
   const all: { [name: string]: HostTensor } = { ...feeds }
+  if (graph.cacheSlots.some(({ present }) => present)) {
+    // The device writes the new rows where there is room for them.
+    cache.reserve(cache.length + newSteps(graph, feeds))
+    all[CACHE_POSITION] = tensor("i64", [1], BigInt64Array.of(BigInt(cache.length)))
+  }
   for (const { name } of graph.cacheSlots) {
     const { keys, values } = cache.feed(name)
     all[`${name}.keys`] = keys

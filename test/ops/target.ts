@@ -53,6 +53,20 @@ export const TARGET = {
         }),
       ),
   },
+  writeRows: {
+    gradient: "none",
+    sample: fc.tuple(rows, fc.constantFrom(0, 1, 3), fc.constantFrom(1, 2, 5), fc.constantFrom(0, 1, 4)).map(
+      ([sizes, position, count, rest]): Sample => ({
+        sizes,
+        inputs: {
+          cache: floats(["a", "b", position + count + rest, 2]),
+          rows: floats(["a", "b", count, 2]),
+          position: { shape: [1], fill: () => position, dtype: "i64" },
+        },
+        apply: (g, { cache, rows, position }) => g.apply("writeRows", [cache!, rows!, position!], { axis: 2 }),
+      }),
+    ),
+  },
   rotateBlocks: {
     gradient: "none",
     sample: fc.tuple(rows, fc.constantFrom([1, 1], [6, 2], [8, 4], [32, 32])).map(

@@ -137,6 +137,8 @@ export type OpAttrs = {
   quantizeRows: { readonly bits: ActivationBits }
   /** a u8 [..., I] of so many bits, b i8 [I, O], column scales [O] → f32 [..., O]. */
   matMulIntegerToFloat: { readonly bits: ActivationBits }
+  /** cache, rows, position (i64 [1]): the cache with rows in place of its own along the axis, from that position on. */
+  writeRows: { readonly axis: number }
   /** rmsNorm, as one kernel. */
   fusedRmsNorm: { readonly epsilon: number }
   /** x, skip [..., D], weight [D] → rmsNorm(x + skip), x + skip. */

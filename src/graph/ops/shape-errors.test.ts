@@ -296,6 +296,16 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
     [(g) => g.applyAll("quantizeRows", [as(g, "i64", 2, 4)], { bits: 8 }), "expected f32 [..., I], got i64 [2, 4]"],
     [(g) => g.applyAll("quantizeRows", [f(g)], { bits: 8 }), "expected f32 [..., I], got f32 []"],
   ],
+  writeRows: [
+    [
+      (g) => g.apply("writeRows", [f(g, 2, 8), f(g, 3, 4), as(g, "i64", 1)], { axis: 1 }),
+      "expected a cache, rows that differ from it in axis 1 alone and a position i64 [1], got f32 [2, 8], f32 [3, 4] and i64 [1]",
+    ],
+    [
+      (g) => g.apply("writeRows", [f(g, 2, 8), f(g, 2, 4), as(g, "i64", 2)], { axis: 1 }),
+      "expected a cache, rows that differ from it in axis 1 alone and a position i64 [1], got f32 [2, 8], f32 [2, 4] and i64 [2]",
+    ],
+  ],
   rotateBlocks: [
     [(g) => g.apply("rotateBlocks", [as(g, "i64", 2, 4)], { block: 4 }), "expected f32 [..., I], got i64 [2, 4]"],
     [(g) => g.apply("rotateBlocks", [f(g)], { block: 1 }), "expected f32 [..., I], got f32 []"],

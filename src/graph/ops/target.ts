@@ -189,6 +189,46 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
   gradient: "none",
 }
 
+const writeRows: OpDef<OpAttrs["writeRows"]> = {
+  arity: 3,
+  infer: ([cache, rows, position], { axis }, fail) => {
+    const ok =
+      cache!.dtype === rows!.dtype &&
+      position!.dtype === "i64" &&
+      shapesEqual(position!.shape, [1]) &&
+      axis >= 0 &&
+      axis < cache!.shape.length &&
+      cache!.shape.length === rows!.shape.length &&
+      cache!.shape.every((dim, i) => i === axis || dimsEqual(dim, rows!.shape[i]!))
+    if (!ok)
+      fail(
+        `expected a cache, rows that differ from it in axis ${axis} alone and a position i64 [1], got ${cache!.dtype} ${showShape(cache!.shape)}, ${rows!.dtype} ${showShape(rows!.shape)} and ${position!.dtype} ${showShape(position!.shape)}`,
+      )
+    return [cache!]
+  },
+  evaluate: ([cache, rows, position], { axis }, [out]) => {
+    const shape = out!.shape
+    const inner = sizeOf(shape.slice(axis + 1))
+    const [length, count] = [shape[axis]! * inner, rows!.shape[axis]! * inner]
+    const start = Number(position!.data[0]) * inner
+    const data = f32Data(cache!).slice()
+    for (let outer = 0; outer < sizeOf(shape.slice(0, axis)); outer++) {
+      data.set(f32Data(rows!).subarray(outer * count, (outer + 1) * count), outer * length + start)
+    }
+    return [{ dtype: "f32", shape, data }]
+  },
+  onnx: (emit, node) => {
+    const [cache, rows, position] = node.inputs
+    const { axis } = node.attrs
+    const axes = emit.shape([axis])
+    const end = emit.temp("Add", [position!, emit.shape([rows!.shape[axis]!])])
+    const before = emit.temp("Slice", [cache!, emit.shape([0]), position!, axes])
+    const after = emit.temp("Slice", [cache!, end, emit.shape([cache!.shape[axis]!]), axes])
+    emit.op("Concat", [before, rows!, after], node.outputs, { axis: { int: axis } })
+  },
+  gradient: "none",
+}
+
 const fusedRmsNorm: OpDef<OpAttrs["fusedRmsNorm"]> = {
   arity: 2,
   infer: rmsNorm.infer,
@@ -280,6 +320,7 @@ export const TARGET = {
   rotateBlocks,
   quantizeRows,
   matMulIntegerToFloat,
+  writeRows,
   fusedRmsNorm,
   skipRmsNorm,
   quickGelu,
