@@ -12,6 +12,13 @@ export default defineConfig({
   oxc: { jsx: { runtime: "automatic", development: false } },
   // Worklets become files of their own, complete, which the content policy allows.
   worker: { format: "es" },
-  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false }, emptyOutDir: true },
+  build: {
+    target: "es2023",
+    // Browsers that know light-dark(): what it is lowered to for older ones does not follow color-scheme inside the page.
+    cssTarget: ["chrome123", "firefox120", "safari17.5"],
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    emptyOutDir: true,
+  },
   server: { host: "127.0.0.1", proxy: { "/v1": { target: SERVER, ws: true }, "/health": SERVER } },
 })

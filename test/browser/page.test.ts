@@ -148,9 +148,9 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await until("the call's end", () => heard.closed > closed)
     await screenshots("after-call")
 
-    const text = new TextDecoder().decode(await saved("Text"))
+    const text = new TextDecoder().decode(await saved("Save as text"))
     expect(text).toMatch(/You: \[Spoken\]\n\nomni: This is an .*\[interrupted\]/)
-    const wav = readWav(await saved("Sound"))
+    const wav = readWav(await saved("Save the sound"))
     expect([wav.channels, wav.sampleRateHz]).toEqual([2, 24_000])
     const [mic, out] = [0, 1].map((side) => wav.samples.filter((_, i) => i % 2 === side)) as [
       Float32Array,

@@ -6,7 +6,7 @@ import { ChatController } from "./chat/chat-controller.ts"
 import type { Messages } from "./i18n/en.ts"
 import { LOCALES, LocaleContext, NOTICE_KEYS, useMessages } from "./i18n/index.ts"
 import { loadPreferences, type Preferences, savePreferences } from "./preferences.ts"
-import { fetchModel, type ServerFailure } from "./server/api.ts"
+import { fetchModel, type Model, type ServerFailure } from "./server/api.ts"
 import { useStore } from "./store.ts"
 import { CallView } from "./views/call-view.tsx"
 import { ChatView } from "./views/chat-view.tsx"
@@ -21,14 +21,16 @@ const POLL_MS = 15_000
 
 const viewOfHash = (): View => VIEWS.find((view) => location.hash === `#${view}`) ?? "voice"
 
-/** The model's name, asked for again while the server is away. */
-function useModel(): string | undefined {
-  const [model, setModel] = useState<string | undefined>("")
+/** The model that answers, asked for again now and then: undefined while the server is away. */
+function useModel(): Model | undefined {
+  const [model, setModel] = useState<Model | undefined>({ name: "", untrained: false })
   useEffect(() => {
     const poll = () =>
-      void fetchModel().then(setModel, () => {
-        setModel(undefined)
-      })
+      void fetchModel().then(
+        // The same model is no news: nothing is drawn for it.
+        (next) => setModel((old) => (old?.name === next.name && old.untrained === next.untrained ? old : next)),
+        () => setModel(undefined),
+      )
     poll()
     const timer = setInterval(poll, POLL_MS)
     return () => clearInterval(timer)
@@ -73,6 +75,7 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
     problem ??
     (notice === undefined ? undefined : words[NOTICE_KEYS[notice]]) ??
     (failure === undefined ? undefined : failureText(words, failure.kind, failure.message))
+  const keyNeeded = notice === "key-needed" || failure?.kind === "locked"
   const dismiss = () => {
     setProblem(undefined)
     call.dispatch({ type: "dismiss" })
@@ -88,7 +91,7 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
       </a>
       <header className="top">
         <h1 className="brand">
-          <span className="brand-mark" aria-hidden="true" /> omni
+          <span className="brand-mark" aria-hidden="true" /> <span className="brand-name">omni</span>
         </h1>
         <nav className="tabs" aria-label={words.views}>
           {VIEWS.map((one) => (
@@ -104,13 +107,20 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
           ))}
         </nav>
         <p className="model" data-away={model === undefined}>
-          {model === undefined ? words.serverAway : model === "" ? "" : words.model(model)}
+          {model === undefined ? words.serverAway : model.name === "" ? "" : words.model(model.name)}
         </p>
         <button type="button" className="round plain" aria-label={words.settings} onClick={() => setSettingsOpen(true)}>
           <Icon name="sliders" />
         </button>
       </header>
-      <NoticeBar text={text} onDismiss={dismiss} />
+      <div className="messages">
+        {model?.untrained === true ? <p className="banner">{words.untrained(model.name)}</p> : undefined}
+        <NoticeBar
+          text={text}
+          onDismiss={dismiss}
+          {...(keyNeeded ? { action: words.openSettings, onAction: () => setSettingsOpen(true) } : {})}
+        />
+      </div>
       <main id="content" tabIndex={-1}>
         {shown === "chat" ? (
           <ChatView
@@ -121,7 +131,13 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
             onProblem={setProblem}
           />
         ) : (
-          <CallView key={shown} call={call} mode={shown satisfies CallMode} theme={preferences.theme} />
+          <CallView
+            key={shown}
+            call={call}
+            mode={shown satisfies CallMode}
+            theme={preferences.theme}
+            onSettings={() => setSettingsOpen(true)}
+          />
         )}
       </main>
       {settingsOpen ? (

@@ -141,7 +141,8 @@ export class CallController {
     this.levels.mic = open ? meterLevel(mic) : 0
     this.levels.out = meterLevel(out)
     if (phase === "live" || phase === "retrying") this.recording.push(open ? mic : new Float32Array(mic.length), out)
-    if (!open || phase !== "live") return
-    this.dispatch({ type: "mic-sound", audio: pcmToBase64(mic), ms: mic.length / 24, atMs: performance.now() })
+    if (phase !== "live") return
+    const sent = open ? mic : new Float32Array(mic.length)
+    this.dispatch({ type: "mic-sound", audio: pcmToBase64(sent), ms: sent.length / 24, atMs: performance.now() })
   }
 }

@@ -12,6 +12,8 @@ const FIRST_DELAY_MS = 500
 const LONGEST_DELAY_MS = 15_000
 /** A shorter push of the talk button is a slip. The server takes no less than 100 ms. */
 const SHORTEST_TALK_MS = 150
+/** Somebody who mutes while speaking has finished: so much silence ends the turn. */
+const HUSH_MS = 1500
 
 /** One step of the call. */
 export function callStep(state: CallState, event: CallEvent): Step {
@@ -23,11 +25,9 @@ export function callStep(state: CallState, event: CallEvent): Step {
     case "mic-ready":
       return state.phase === "asking" ? [{ ...state, phase: "connecting" }, [{ do: "open-socket" }]] : [state, []]
     case "mic-failed":
-      return state.phase === "idle"
-        ? [state, []]
-        : hangUp(state, event.reason === "refused" ? "mic-refused" : "mic-missing")
+      return state.phase === "idle" ? [state, []] : hangUp(state, `mic-${event.reason}`)
     case "camera-failed":
-      return [{ ...state, notice: event.reason === "refused" ? "camera-refused" : "camera-missing" }, []]
+      return [{ ...state, notice: `camera-${event.reason}` }, []]
     case "socket-closed":
       return closed(state, event.cause)
     case "retry":
@@ -55,7 +55,7 @@ export function callStep(state: CallState, event: CallEvent): Step {
     case "talk-up":
       return talkUp(state, event.atMs)
     case "mute":
-      return [{ ...state, muted: event.on }, []]
+      return [{ ...state, muted: event.on, hushMs: 0 }, []]
     case "say":
       return say(state, event.text.trim(), event.atMs)
     case "settings":
@@ -124,10 +124,11 @@ function closed(state: CallState, cause: CloseCause): Step {
 }
 
 function micSound(state: CallState, { audio, ms, atMs }: { audio: string; ms: number; atMs: number }): Step {
-  const wanted = state.settings.turns === "push" ? state.talking : !state.muted
+  const wanted = state.settings.turns === "push" ? state.talking : !state.muted || state.hushMs < HUSH_MS
   if (state.phase !== "live" || !wanted || ms <= 0) return [state, []]
   const talkedMs = state.talking ? state.talkedMs + ms : state.talkedMs
-  const heard = { ...state, talkedMs, sentMs: state.sentMs + ms, sentAtMs: atMs }
+  const hushMs = state.muted ? state.hushMs + ms : 0
+  const heard = { ...state, talkedMs, hushMs, sentMs: state.sentMs + ms, sentAtMs: atMs }
   return [heard, [{ do: "send", event: { type: "input_audio_buffer.append", audio } }]]
 }
 

@@ -1,4 +1,6 @@
 /** @file The state of a call as plain data, what happens to it, and what it asks for. See `call-machine.ts`. */
+
+import type { MediaFailure } from "../audio/microphone.ts"
 import type { RealtimeClientEvent, RealtimeServerEvent } from "../omni.ts"
 import { type CallSettings, DEFAULT_SETTINGS } from "./settings.ts"
 
@@ -35,8 +37,10 @@ export type Timing = {
 export type Notice =
   | "mic-refused"
   | "mic-missing"
+  | "mic-insecure"
   | "camera-refused"
   | "camera-missing"
+  | "camera-insecure"
   | "server-away"
   | "server-full"
   | "key-needed"
@@ -62,6 +66,8 @@ export type CallState = {
   /** Connections that failed in a row. */
   readonly attempt: number
   readonly muted: boolean
+  /** Silence sent since the microphone was muted: what was being said then ends for the server. */
+  readonly hushMs: number
   /** The push-to-talk button is held. */
   readonly talking: boolean
   readonly talkedMs: number
@@ -92,6 +98,7 @@ export const IDLE: CallState = {
   notice: undefined,
   attempt: 0,
   muted: false,
+  hushMs: 0,
   talking: false,
   talkedMs: 0,
   hearing: false,
@@ -112,12 +119,12 @@ export type CallEvent =
   | { readonly type: "dial"; readonly mode: CallMode }
   | { readonly type: "hang-up" }
   | { readonly type: "mic-ready" }
-  | { readonly type: "mic-failed"; readonly reason: "refused" | "missing" }
-  | { readonly type: "camera-failed"; readonly reason: "refused" | "missing" }
+  | { readonly type: "mic-failed"; readonly reason: MediaFailure }
+  | { readonly type: "camera-failed"; readonly reason: MediaFailure }
   | { readonly type: "socket-closed"; readonly cause: CloseCause }
   | { readonly type: "retry" }
   | { readonly type: "server"; readonly event: RealtimeServerEvent; readonly atMs: number }
-  /** Sound of the microphone, 16-bit PCM in base64, and its length. */
+  /** Sound of the microphone, 16-bit PCM in base64, and its length. While it is muted the sound is silence. */
   | { readonly type: "mic-sound"; readonly audio: string; readonly ms: number; readonly atMs: number }
   | { readonly type: "frame"; readonly image: string }
   /** Sound of an item so far played. */

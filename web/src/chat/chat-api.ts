@@ -29,7 +29,7 @@ export async function* streamChat(request: ChatRequest, signal: AbortSignal): As
     request.voice === undefined
       ? {}
       : { modalities: ["text", "audio"], audio: { voice: request.voice, format: "pcm16" } }
-  const model = knownModel() || (await fetchModel())
+  const model = knownModel() || (await fetchModel()).name
   const response = await ask("/v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json" },

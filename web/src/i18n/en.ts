@@ -1,7 +1,6 @@
 /** @file The page's words in English. This table says which keys there are; other languages must have them all. */
 
 export const en = {
-  tagline: "It sees, hears and speaks.",
   skip: "Skip to content",
   views: "Views",
   viewVoice: "Voice",
@@ -17,6 +16,8 @@ export const en = {
   dismiss: "Dismiss message",
   model: (name: string) => `Model: ${name}`,
   serverAway: "Server away",
+  untrained: (name: string) => `${name} is not trained yet: its answers are noise.`,
+  openSettings: "Open settings",
 
   startVoice: "Start call",
   startVideo: "Start video call",
@@ -25,9 +26,11 @@ export const en = {
   unmute: "Unmute",
   interrupt: "Interrupt",
   holdToTalk: "Hold to talk",
+  holdHintTouch: "Hold the button while you speak.",
   holdHint: "Hold the button or the space bar while you speak.",
   handsFreeHint: "Just speak. You can talk over the answer.",
   idleHint: "Your voice goes to this server and nowhere else.",
+  idleVideoHint: "Your voice and picture go to this server and nowhere else.",
 
   statusIdle: "Ready",
   statusAsking: "Waiting for the microphone…",
@@ -38,8 +41,8 @@ export const en = {
   statusThinking: "Thinking…",
   statusSpeaking: "Speaking",
 
-  levelYou: "Your level",
-  levelModel: "Level of the answer",
+  levelYou: "Your voice",
+  levelModel: "Answer",
   you: "You",
   modelSays: "omni",
   spokenTurn: "Spoken",
@@ -56,11 +59,9 @@ export const en = {
   hdHint: "Sends larger pictures. Slower, sees small print.",
   preview: "Your picture",
   cameraOff: "The camera is off.",
-  startCamera: "Turn on camera",
-  stopCamera: "Turn off picture",
   whatModelSees: "What the model sees",
   seenSize: (width: number, height: number) => `${width} × ${height}, once a second`,
-  nothingSeen: "No picture yet.",
+  enlarge: "Enlarge what the model sees",
 
   speed: "Speed",
   firstSound: "First sound",
@@ -72,10 +73,9 @@ export const en = {
   noFigure: "–",
   latencyPlot: (count: number) => `First sound of the last ${count} answers`,
 
-  exportTitle: "Keep this conversation",
-  exportText: "Text",
-  exportWav: "Sound",
-  exportHint: "Sound is a WAV file of the last 30 minutes: you on the left channel, the answers on the right.",
+  exportText: "Save as text",
+  exportWav: "Save the sound",
+  exportHint: "Save the sound of the last 30 minutes as WAV: you on the left channel, the answers on the right",
   clearCall: "Clear",
 
   talkMode: "Turns",
@@ -83,7 +83,9 @@ export const en = {
   pushToTalk: "Push to talk",
   voice: "Voice",
   voiceBuiltIn: "Voice of the answers",
-  voiceDefault: "The model's own",
+  voiceDefault: "The model's own voice",
+  voiceDescribed: "Described voice",
+  voiceChosen: "Your voice recording",
   voiceRecord: "Record five seconds",
   voiceRecording: (left: number) => `Recording, ${left} s left`,
   voiceUpload: "Use a sound file",
@@ -123,6 +125,8 @@ export const en = {
 
   noticeMicRefused: "The microphone is blocked. Allow it for this page in the browser's address bar, then start again.",
   noticeMicMissing: "No microphone was found, or another program holds it. Plug one in, then start again.",
+  noticeMicInsecure:
+    "Browsers give microphone and camera to secure pages only. Start omni serve with --tls and open the https address.",
   noticeCameraRefused: "The camera or screen is blocked. The call goes on with sound only.",
   noticeCameraMissing: "No camera was found, or another program holds it. The call goes on with sound only.",
   noticeServerAway: "The server does not answer. Is omni serve running?",

@@ -36,8 +36,10 @@ export const STATUS_KEYS = {
 export const NOTICE_KEYS = {
   "mic-refused": "noticeMicRefused",
   "mic-missing": "noticeMicMissing",
+  "mic-insecure": "noticeMicInsecure",
   "camera-refused": "noticeCameraRefused",
   "camera-missing": "noticeCameraMissing",
+  "camera-insecure": "noticeMicInsecure",
   "server-away": "noticeServerAway",
   "server-full": "noticeServerFull",
   "key-needed": "noticeKeyNeeded",

@@ -2,7 +2,6 @@
 import type { Messages } from "./en.ts"
 
 export const zh: Messages = {
-  tagline: "能看，能听，能说。",
   skip: "跳到内容",
   views: "视图",
   viewVoice: "语音",
@@ -18,6 +17,8 @@ export const zh: Messages = {
   dismiss: "关闭提示",
   model: (name) => `模型：${name}`,
   serverAway: "服务器离线",
+  untrained: (name) => `${name} 尚未训练，回答只是噪声。`,
+  openSettings: "打开设置",
 
   startVoice: "开始通话",
   startVideo: "开始视频通话",
@@ -26,9 +27,11 @@ export const zh: Messages = {
   unmute: "取消静音",
   interrupt: "打断",
   holdToTalk: "按住说话",
+  holdHintTouch: "说话时请按住按钮。",
   holdHint: "说话时请按住按钮或空格键。",
   handsFreeHint: "直接说话即可，可以随时打断回答。",
   idleHint: "您的声音只发送到这台服务器。",
+  idleVideoHint: "您的声音和画面只发送到这台服务器。",
 
   statusIdle: "就绪",
   statusAsking: "正在等待麦克风……",
@@ -39,8 +42,8 @@ export const zh: Messages = {
   statusThinking: "正在思考……",
   statusSpeaking: "正在说话",
 
-  levelYou: "您的音量",
-  levelModel: "回答的音量",
+  levelYou: "您的声音",
+  levelModel: "回答",
   you: "您",
   modelSays: "omni",
   spokenTurn: "语音",
@@ -57,11 +60,9 @@ export const zh: Messages = {
   hdHint: "发送更大的画面：较慢，但能看清小字。",
   preview: "您的画面",
   cameraOff: "摄像头已关闭。",
-  startCamera: "打开摄像头",
-  stopCamera: "关闭画面",
   whatModelSees: "模型看到的画面",
   seenSize: (width, height) => `${width} × ${height}，每秒一张`,
-  nothingSeen: "还没有画面。",
+  enlarge: "放大模型看到的画面",
 
   speed: "速度",
   firstSound: "首个声音",
@@ -73,10 +74,9 @@ export const zh: Messages = {
   noFigure: "–",
   latencyPlot: (count) => `最近 ${count} 次回答的首个声音`,
 
-  exportTitle: "保存这次对话",
-  exportText: "文字",
-  exportWav: "声音",
-  exportHint: "声音为最近 30 分钟的 WAV 文件：左声道是您，右声道是回答。",
+  exportText: "保存文字",
+  exportWav: "保存声音",
+  exportHint: "将最近 30 分钟的声音保存为 WAV：左声道是您，右声道是回答",
   clearCall: "清空",
 
   talkMode: "轮流方式",
@@ -84,7 +84,9 @@ export const zh: Messages = {
   pushToTalk: "按住说话",
   voice: "声音",
   voiceBuiltIn: "回答的声音",
-  voiceDefault: "模型自带",
+  voiceDefault: "模型自带的声音",
+  voiceDescribed: "描述的声音",
+  voiceChosen: "录制的声音",
   voiceRecord: "录制五秒",
   voiceRecording: (left) => `录音中，还剩 ${left} 秒`,
   voiceUpload: "使用声音文件",
@@ -124,6 +126,7 @@ export const zh: Messages = {
 
   noticeMicRefused: "麦克风被禁止。请在浏览器地址栏中允许本页使用，然后重新开始。",
   noticeMicMissing: "没有找到麦克风，或被其他程序占用。请接好后重新开始。",
+  noticeMicInsecure: "浏览器只允许安全页面使用麦克风和摄像头。请用 --tls 启动 omni serve，并打开 https 地址。",
   noticeCameraRefused: "摄像头或屏幕被禁止，通话将只有声音。",
   noticeCameraMissing: "没有找到摄像头，或被其他程序占用，通话将只有声音。",
   noticeServerAway: "服务器没有回应。omni serve 在运行吗？",

@@ -60,11 +60,18 @@ let latestModel = ""
 /** Name of the model as last seen; empty before {@link fetchModel}. */
 export const knownModel = (): string => latestModel
 
-/** Name of the model that answers. */
-export async function fetchModel(): Promise<string> {
-  const body = (await (await ask("/v1/models")).json()) as { data?: { id?: unknown }[] }
-  latestModel = String(body.data?.[0]?.id ?? "")
-  return latestModel
+export type Model = {
+  readonly name: string
+  /** Random weights: its answers make no sense. */
+  readonly untrained: boolean
+}
+
+/** The model that answers. */
+export async function fetchModel(): Promise<Model> {
+  const body = (await (await ask("/v1/models")).json()) as { data?: { id?: unknown; untrained?: unknown }[] }
+  const { id, untrained } = body.data?.[0] ?? {}
+  latestModel = String(id ?? "")
+  return { name: latestModel, untrained: untrained === true }
 }
 
 /** Voices of the server; the model's own comes first. Names that are ids as well are other names for it. */

@@ -1,14 +1,14 @@
-/** @file A voice or video call: the stage with its controls, and beside it what was said, seen and measured. */
+/** @file A voice or video call: the stage with its controls, and beside it what was said and measured. */
 import { type FormEvent, useState } from "react"
 import type { CallController } from "../call/call-controller.ts"
-import { type CallMode, statusOf } from "../call/call-state.ts"
+import { type CallMode, type Line, statusOf } from "../call/call-state.ts"
 import { callText, fileName, saveFile } from "../export.ts"
 import { STATUS_KEYS, useMessages } from "../i18n/index.ts"
 import { useStore } from "../store.ts"
 import { Dock } from "./dock.tsx"
-import { Icon } from "./icons.tsx"
+import { Icon, type IconName } from "./icons.tsx"
 import { Disc, LevelMeter } from "./meter.tsx"
-import { Picture, Seen } from "./picture.tsx"
+import { Picture } from "./picture.tsx"
 import { Speed } from "./speed.tsx"
 import { Transcript } from "./transcript.tsx"
 
@@ -37,45 +37,75 @@ function TypeLine({ call, enabled }: { call: CallController; enabled: boolean })
   )
 }
 
+/** What can be done with the conversation, beside the transcript's title. */
 function Keep({ call }: { call: CallController }) {
   const words = useMessages()
   const { lines, phase } = useStore(call.state)
+  if (lines.length === 0) return undefined
   const saveText = () => saveFile(fileName("txt"), new Blob([callText(lines, words)], { type: "text/plain" }))
   const saveWav = () => saveFile(fileName("wav"), new Blob([call.recording.wav()], { type: "audio/wav" }))
-  const empty = lines.length === 0
   return (
-    <section className="panel" aria-labelledby="keep-title">
-      <h2 id="keep-title">{words.exportTitle}</h2>
-      <div className="row">
-        <button type="button" className="chip" disabled={empty} onClick={saveText}>
-          <Icon name="save" /> {words.exportText}
-        </button>
-        <button type="button" className="chip" disabled={empty} onClick={saveWav}>
-          <Icon name="save" /> {words.exportWav}
-        </button>
-        <button
-          type="button"
-          className="chip"
-          disabled={empty || phase !== "idle"}
-          onClick={() => call.dispatch({ type: "clear" })}
-        >
-          <Icon name="trash" /> {words.clearCall}
-        </button>
-      </div>
-      <p className="hint">{words.exportHint}</p>
-    </section>
+    <div className="tools">
+      <ToolButton icon="save" label={words.exportText} onClick={saveText} />
+      <ToolButton icon="sound" label={words.exportWav} hint={words.exportHint} onClick={saveWav} />
+      {phase === "idle" ? (
+        <ToolButton icon="trash" label={words.clearCall} onClick={() => call.dispatch({ type: "clear" })} />
+      ) : undefined}
+    </div>
   )
 }
 
-export function CallView({ call, mode, theme }: { call: CallController; mode: CallMode; theme: string }) {
+function ToolButton(props: { icon: IconName; label: string; onClick: () => void; hint?: string }) {
+  const { icon, label, onClick, hint } = props
+  return (
+    <button type="button" className="round plain small" aria-label={label} title={hint ?? label} onClick={onClick}>
+      <Icon name={icon} />
+    </button>
+  )
+}
+
+/** The settings that matter before a call, in a few words; they open the rest. */
+function Chosen({ call, onSettings }: { call: CallController; onSettings: () => void }) {
+  const words = useMessages()
+  const { settings } = useStore(call.state)
+  const { turns, voice, voiceDescription, language } = settings
+  const languages = { auto: undefined, en: words.answerEn, zh: words.answerZh }
+  const turnsName = turns === "push" ? words.pushToTalk : words.handsFree
+  const voiceName =
+    voiceDescription.trim() !== "" ? words.voiceDescribed : voice === "default" ? words.voiceDefault : words.voiceChosen
+  return (
+    <button type="button" className="chip chosen" onClick={onSettings}>
+      <Icon name="sliders" />
+      <span>{[turnsName, voiceName, languages[language]].filter((part) => part !== undefined).join(" · ")}</span>
+    </button>
+  )
+}
+
+/** The latest words, where the transcript is not in sight. The transcript is what screen readers get. */
+function Caption({ line }: { line: Line | undefined }) {
+  if (line?.text === undefined || line.text === "") return undefined
+  return (
+    <p className="caption" data-role={line.role} aria-hidden="true">
+      <span>{line.text}</span>
+    </p>
+  )
+}
+
+type Props = { call: CallController; mode: CallMode; theme: string; onSettings: () => void }
+
+export function CallView({ call, mode, theme, onSettings }: Props) {
   const words = useMessages()
   const state = useStore(call.state)
   const status = statusOf(state)
   const { phase, settings, lines, timings } = state
-  const hint = phase === "idle" ? words.idleHint : settings.turns === "push" ? words.holdHint : words.handsFreeHint
+  const idle = phase === "idle"
+  const idleHint = mode === "video" ? words.idleVideoHint : words.idleHint
+  const holdHint = matchMedia("(pointer: coarse)").matches ? words.holdHintTouch : words.holdHint
+  const hint = idle ? idleHint : settings.turns === "push" ? holdHint : words.handsFreeHint
+  const empty = idle && lines.length === 0
   return (
-    <div className="call" data-mode={mode}>
-      <section className="stage" aria-label={mode === "video" ? words.viewVideo : words.viewVoice}>
+    <div className="call" data-mode={mode} data-empty={empty}>
+      <section className="stage" data-mode={mode} aria-label={mode === "video" ? words.viewVideo : words.viewVoice}>
         {mode === "video" ? <Picture call={call} /> : <Disc levels={call.levels} status={status} />}
         <div className="stage-words">
           <p className="status" role="status" data-status={status}>
@@ -83,19 +113,25 @@ export function CallView({ call, mode, theme }: { call: CallController; mode: Ca
           </p>
           <p className="hint">{hint}</p>
         </div>
-        <div className="levels" hidden={phase === "idle"}>
-          <LevelMeter label={words.levelYou} levels={call.levels} side="mic" />
-          <LevelMeter label={words.levelModel} levels={call.levels} side="out" />
-        </div>
+        {idle ? undefined : (
+          <>
+            <Caption line={lines.at(-1)} />
+            <div className="levels">
+              <LevelMeter label={words.levelYou} levels={call.levels} side="mic" />
+              <LevelMeter label={words.levelModel} levels={call.levels} side="out" />
+            </div>
+          </>
+        )}
         <Dock call={call} mode={mode} />
+        {idle ? <Chosen call={call} onSettings={onSettings} /> : undefined}
       </section>
-      <aside className="side" aria-label={words.transcript}>
-        {mode === "video" ? <Seen call={call} /> : undefined}
-        <Transcript lines={lines} />
-        <TypeLine call={call} enabled={phase === "live"} />
-        <Speed timings={timings} theme={theme} />
-        <Keep call={call} />
-      </aside>
+      {empty ? undefined : (
+        <aside className="side" aria-label={words.transcript}>
+          <Transcript lines={lines} tools={<Keep call={call} />} />
+          {idle ? undefined : <TypeLine call={call} enabled={phase === "live"} />}
+          {timings.length > 0 ? <Speed timings={timings} theme={theme} /> : undefined}
+        </aside>
+      )}
     </div>
   )
 }

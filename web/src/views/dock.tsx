@@ -1,10 +1,10 @@
-/** @file The controls of a call. */
-import { type KeyboardEvent, type PointerEvent, useEffect } from "react"
+/** @file The controls of a call: round buttons with their names below, as people know them from telephones. */
+import { type KeyboardEvent, type PointerEvent, useEffect, useRef } from "react"
 import type { CallController } from "../call/call-controller.ts"
 import { answerSounds, type CallMode } from "../call/call-state.ts"
 import { useMessages } from "../i18n/index.ts"
 import { useStore } from "../store.ts"
-import { Icon } from "./icons.tsx"
+import { Icon, type IconName } from "./icons.tsx"
 
 const inControl = (target: EventTarget | null) =>
   target instanceof Element && target.closest("button, input, textarea, select, a, [role=log], dialog") !== null
@@ -34,6 +34,33 @@ function useCallKeys(call: CallController, push: boolean): void {
   }, [call, push])
 }
 
+type CallButtonProps = {
+  icon: IconName
+  label: string
+  onClick: () => void
+  pressed?: boolean
+  disabled?: boolean
+  danger?: boolean
+}
+
+function CallButton({ icon, label, onClick, pressed, disabled, danger }: CallButtonProps) {
+  return (
+    <button
+      type="button"
+      className="call-button"
+      aria-pressed={pressed}
+      disabled={disabled}
+      data-danger={danger}
+      onClick={onClick}
+    >
+      <span className="call-button-disc">
+        <Icon name={icon} />
+      </span>
+      {label}
+    </button>
+  )
+}
+
 function TalkButton({ call, talking }: { call: CallController; talking: boolean }) {
   const words = useMessages()
   const down = () => call.dispatch({ type: "talk-down" })
@@ -42,7 +69,7 @@ function TalkButton({ call, talking }: { call: CallController; talking: boolean 
   return (
     <button
       type="button"
-      className="button talk"
+      className="call-button talk"
       aria-pressed={talking}
       onPointerDown={(event: PointerEvent<HTMLButtonElement>) => {
         event.currentTarget.setPointerCapture(event.pointerId)
@@ -59,9 +86,24 @@ function TalkButton({ call, talking }: { call: CallController; talking: boolean 
       onKeyUp={(event) => isTalkKey(event) && up()}
       onBlur={up}
     >
-      <Icon name="mic" /> {words.holdToTalk}
+      <span className="call-button-disc">
+        <Icon name="mic" />
+      </span>
+      {words.holdToTalk}
     </button>
   )
+}
+
+/** A button that goes away takes the focus with it: keyboards go on with the first of the new ones. */
+function useKeptFocus(idle: boolean) {
+  const dock = useRef<HTMLDivElement | null>(null)
+  const was = useRef(idle)
+  useEffect(() => {
+    if (was.current === idle) return
+    was.current = idle
+    if (document.activeElement === document.body) dock.current?.querySelector("button")?.focus()
+  }, [idle])
+  return dock
 }
 
 export function Dock({ call, mode }: { call: CallController; mode: CallMode }) {
@@ -69,38 +111,37 @@ export function Dock({ call, mode }: { call: CallController; mode: CallMode }) {
   const state = useStore(call.state)
   const { phase, muted, talking, settings, answer } = state
   const push = settings.turns === "push"
+  const idle = phase === "idle"
+  const dock = useKeptFocus(idle)
   useCallKeys(call, push && phase === "live")
-  if (phase === "idle") {
+  if (idle) {
     return (
-      <div className="dock">
+      <div className="dock" ref={dock}>
         <button type="button" className="button primary" onClick={() => call.dial(mode)}>
           <Icon name={mode === "video" ? "video" : "phone"} /> {mode === "video" ? words.startVideo : words.startVoice}
         </button>
       </div>
     )
   }
-  const live = phase === "live"
-  const busy = live && (answerSounds(state) || answer?.running === true)
+  const busy = phase === "live" && (answerSounds(state) || answer?.running === true)
   return (
-    <div className="dock">
-      {push ? (
-        live && <TalkButton call={call} talking={talking} />
-      ) : (
-        <button
-          type="button"
-          className="button"
-          aria-pressed={muted}
+    <div className="dock" ref={dock}>
+      {push ? undefined : (
+        <CallButton
+          icon={muted ? "micOff" : "mic"}
+          label={muted ? words.unmute : words.mute}
+          pressed={muted}
           onClick={() => call.dispatch({ type: "mute", on: !muted })}
-        >
-          <Icon name={muted ? "micOff" : "mic"} /> {muted ? words.unmute : words.mute}
-        </button>
+        />
       )}
-      <button type="button" className="button" disabled={!busy} onClick={() => call.dispatch({ type: "interrupt" })}>
-        <Icon name="stop" /> {words.interrupt}
-      </button>
-      <button type="button" className="button danger" onClick={() => call.hangUp()}>
-        <Icon name="hangUp" /> {words.hangUp}
-      </button>
+      <CallButton
+        icon="stop"
+        label={words.interrupt}
+        disabled={!busy}
+        onClick={() => call.dispatch({ type: "interrupt" })}
+      />
+      {push && phase === "live" ? <TalkButton call={call} talking={talking} /> : undefined}
+      <CallButton icon="hangUp" label={words.hangUp} danger onClick={() => call.hangUp()} />
     </div>
   )
 }

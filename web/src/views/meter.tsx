@@ -50,6 +50,7 @@ export function Disc({ levels, status }: { levels: Levels; status: CallStatus })
   })
   return (
     <div ref={element} className="disc" data-status={status} aria-hidden="true">
+      <div className="disc-glow" />
       <div className="disc-ring" />
       <div className="disc-core" />
     </div>

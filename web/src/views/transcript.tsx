@@ -1,5 +1,5 @@
 /** @file What was said, turn by turn. */
-import { useEffect, useRef } from "react"
+import { type ReactNode, useEffect, useRef } from "react"
 import type { Line } from "../call/call-state.ts"
 import { useMessages } from "../i18n/index.ts"
 
@@ -19,12 +19,15 @@ export function useFollow<T extends HTMLElement>(content: unknown) {
   return { ref: element, onScroll }
 }
 
-export function Transcript({ lines }: { lines: readonly Line[] }) {
+export function Transcript({ lines, tools }: { lines: readonly Line[]; tools: ReactNode }) {
   const words = useMessages()
   const follow = useFollow<HTMLDivElement>(lines)
   return (
     <section className="panel transcript" aria-labelledby="transcript-title">
-      <h2 id="transcript-title">{words.transcript}</h2>
+      <header className="panel-head">
+        <h2 id="transcript-title">{words.transcript}</h2>
+        {tools}
+      </header>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: keyboards must be able to scroll it. */}
       <div className="transcript-lines" role="log" tabIndex={0} aria-labelledby="transcript-title" {...follow}>
         {lines.length === 0 ? <p className="quiet">{words.transcriptEmpty}</p> : undefined}
