@@ -1,9 +1,9 @@
 /** @file `omni convert --model DIR`: quantizes a checkpoint ahead of its first use. */
 import { defineCommand } from "citty"
 import { convertCheckpoint } from "../convert/index.node.ts"
+import { cacheFolder, modelFolder } from "../omni.models.node.ts"
 import { ConfigError } from "../util/index.ts"
-import { cacheFolder, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
-import { modelFolder } from "./hub-settings.ts"
+import { choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
@@ -26,14 +26,14 @@ export const convert = defineCommand({
     const blockSize = numberFlag("block-size", args["block-size"], 1)
     if (quantize === "none")
       throw new ConfigError("--quantize: expected int8, int4 or int8+int4, got none (nothing to convert)")
-    const directory = await modelFolder(args.model)
+    const directory = await modelFolder(args.model, process.env)
     await interruptible(async (signal) => {
       const result = await convertCheckpoint({
         directory,
         quantize,
         blockSize,
         threads: numberFlag("threads", args.threads, 1),
-        cacheDirectory: cacheFolder(),
+        cacheDirectory: cacheFolder(process.env),
         onProgress: ({ name, doneBytes, totalBytes }) => output.progress(name, doneBytes / totalBytes),
         signal,
       })

@@ -1,11 +1,11 @@
 /** @file `omni doctor`: what this machine has, what of it works, and which form of the model fits its memory. */
 import { defineCommand } from "citty"
 import { freeSpace } from "../hub/index.node.ts"
+import { cacheFolder, modelPlaces } from "../omni.models.node.ts"
 import { type DeviceReport, measureBandwidth, tryDevice } from "./doctor-devices.ts"
 import { findProgram, type Hardware, readHardware } from "./doctor-hardware.ts"
 import { type ModelReport, reportModel } from "./doctor-model.ts"
-import { cacheFolder, OUTPUT_FLAGS } from "./flags.ts"
-import { modelPlaces } from "./hub-settings.ts"
+import { OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 import { sizeText } from "./units.ts"
@@ -32,7 +32,7 @@ type Report = {
 }
 
 async function examine(model: string | undefined, signal: AbortSignal): Promise<Report> {
-  const places = modelPlaces()
+  const places = modelPlaces(process.env)
   // One after the other: they would measure each other.
   const devices = [await tryDevice("cpu", { signal }), await tryDevice("webgpu", { signal })]
   const memoryBytesPerSecond = await measureBandwidth({ signal })
@@ -51,7 +51,11 @@ async function examine(model: string | undefined, signal: AbortSignal): Promise<
     model: report,
     disks: [
       { use: "models", folder: places.cacheFolder, freeBytes: await freeSpace(places.cacheFolder) },
-      { use: "quantized weights", folder: cacheFolder(), freeBytes: await freeSpace(cacheFolder()) },
+      {
+        use: "quantized weights",
+        folder: cacheFolder(process.env),
+        freeBytes: await freeSpace(cacheFolder(process.env)),
+      },
     ],
     programs: await Promise.all(
       PROGRAMS.map(async (one) => ({ ...one, path: await findProgram(one.name, process.env) })),

@@ -1,9 +1,7 @@
 /** @file Flags: every way to get one wrong is told what was expected, what came, and where help is. */
-import { homedir } from "node:os"
-import { join } from "node:path"
-import { afterEach, describe, expect, test, vi } from "vitest"
+import { describe, expect, test } from "vitest"
 import { ConfigError } from "../util/index.ts"
-import { cacheFolder, checkArguments, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { checkArguments, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 
 const FLAGS = {
   text: { type: "positional", description: "what you say", required: true },
@@ -79,19 +77,5 @@ describe("values", () => {
         new ConfigError(`--temperature: expected a number ≥ 0, got ${text}`),
       )
     }
-  })
-})
-
-describe("the cache folder", () => {
-  afterEach(() => void vi.unstubAllEnvs())
-
-  test.each([
-    ["/tmp/cache", "/tmp/cache/omni"],
-    ["", join(homedir(), ".cache/omni")],
-    ["relative", join(homedir(), ".cache/omni")],
-    [undefined, join(homedir(), ".cache/omni")],
-  ])("with XDG_CACHE_HOME=%s is %s", (value, want) => {
-    vi.stubEnv("XDG_CACHE_HOME", value)
-    expect(cacheFolder()).toBe(want)
   })
 })

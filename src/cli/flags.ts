@@ -1,6 +1,4 @@
 /** @file Flags that commands share, and their checks: a wrong flag is named, never ignored. */
-import { homedir } from "node:os"
-import { isAbsolute, join } from "node:path"
 import { parseArgs } from "node:util"
 import type { ArgsDef } from "citty"
 import { DEVICES, QUANTIZE_KINDS } from "../engine/index.ts"
@@ -78,10 +76,4 @@ export function numberFlag(flag: string, value: string | undefined, least: numbe
     throw new ConfigError(`--${flag}: expected a ${integer ? "whole " : ""}number ≥ ${least}, got ${value}`)
   }
   return number
-}
-
-/** The folder for what can be made again: `$XDG_CACHE_HOME/omni`, or `~/.cache/omni`. */
-export function cacheFolder(environment: { readonly [name: string]: string | undefined } = process.env): string {
-  const shared = environment.XDG_CACHE_HOME ?? ""
-  return join(isAbsolute(shared) ? shared : join(homedir(), ".cache"), "omni") // others are void by that standard
 }

@@ -1,7 +1,7 @@
 /** @file What commands that load a model make of their flags. */
 import { DEVICES, type LoadOptions, type ModelInfo, QUANTIZE_KINDS } from "../engine/index.ts"
-import { cacheFolder, choice, numberFlag } from "./flags.ts"
-import { modelFolder } from "./hub-settings.ts"
+import { cacheFolder, modelFolder } from "../omni.models.node.ts"
+import { choice, numberFlag } from "./flags.ts"
 import type { Output } from "./output.ts"
 
 /** Values of `MODEL_FLAGS`. */
@@ -18,8 +18,8 @@ export async function loadOptions({ model, device, quantize, threads }: ModelFla
   return {
     device: choice("device", device, DEVICES),
     quantize: choice("quantize", quantize, QUANTIZE_KINDS),
-    model: await modelFolder(model),
-    cacheFolder: cacheFolder(),
+    model: await modelFolder(model, process.env),
+    cacheFolder: cacheFolder(process.env),
     ...(count === undefined ? {} : { threads: count }),
   }
 }

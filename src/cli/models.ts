@@ -3,9 +3,9 @@ import { join } from "node:path"
 import { defineCommand } from "citty"
 import { openBundle } from "../convert/index.node.ts"
 import { type LocalModel, listModels, removeModel } from "../hub/index.node.ts"
+import { modelPlaces } from "../omni.models.node.ts"
 import { errorText } from "../util/index.ts"
 import { OUTPUT_FLAGS } from "./flags.ts"
-import { modelPlaces } from "./hub-settings.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 import { sizeText } from "./units.ts"
@@ -37,7 +37,7 @@ export const models = defineCommand({
   args: FLAGS,
   async run({ args }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
-    const places = modelPlaces()
+    const places = modelPlaces(process.env)
     await interruptible(async (signal) => {
       if (args.remove !== undefined) {
         const freedBytes = await removeModel(places.cacheFolder, args.remove, signal)

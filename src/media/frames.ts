@@ -1,9 +1,9 @@
 /** @file Pictures without ffmpeg: one image file, or a folder of them, one a second in the order of their numbers. */
-import { open, readdir } from "node:fs/promises"
+import { type FileHandle, open, readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { decodeImage } from "../image/index.node.ts"
 import type { ImageBehaviour, RgbImage } from "../image/index.ts"
-import { InputError } from "../util/index.ts"
+import { errorText, InputError } from "../util/index.ts"
 
 const IMAGE_NAME = /^[^.].*\.(png|jpe?g|webp)$/i
 const MAX_FILES = 100_000
@@ -26,14 +26,17 @@ export async function frameFiles(folder: string): Promise<string[]> {
 
 /** The images in order, each decoded when it is asked for. Throws as `decodeImage`, naming the file. */
 export async function* decodeFrames(files: readonly string[], behaviour: ImageBehaviour): AsyncGenerator<RgbImage> {
-  for (const file of files) {
-    yield await decodeImage(await readBounded(file, MAX_IMAGE_BYTES), { behaviour, source: file })
-  }
+  for (const file of files) yield await readImageFile(file, behaviour)
 }
 
-/** @throws InputError when the file is no plain file, or larger than `maxBytes` */
+/** @throws InputError when it is no readable file, too large, or no picture */
+export async function readImageFile(file: string, behaviour: ImageBehaviour): Promise<RgbImage> {
+  return await decodeImage(await readBounded(file, MAX_IMAGE_BYTES), { behaviour, source: file })
+}
+
+/** @throws InputError when the file is missing, no plain file, or larger than `maxBytes` */
 export async function readBounded(file: string, maxBytes: number): Promise<Uint8Array> {
-  await using handle = await open(file)
+  await using handle = await openFile(file)
   const info = await handle.stat()
   if (!info.isFile()) throw new InputError(`${file}: expected a file, got something else (check the path)`)
   if (info.size > maxBytes) {
@@ -44,9 +47,17 @@ export async function readBounded(file: string, maxBytes: number): Promise<Uint8
 
 /** The first bytes of a file, enough to tell its format. */
 export async function firstBytes(file: string, count: number): Promise<Uint8Array> {
-  await using handle = await open(file)
+  await using handle = await openFile(file)
   const info = await handle.stat()
   if (!info.isFile()) throw new InputError(`${file}: expected a file, got something else (check the path)`)
   const { buffer, bytesRead } = await handle.read(new Uint8Array(count), 0, count, 0)
   return buffer.subarray(0, bytesRead)
+}
+
+async function openFile(file: string): Promise<FileHandle> {
+  try {
+    return await open(file)
+  } catch (cause) {
+    throw new InputError(`${file}: expected a readable file, got: ${errorText(cause)} (check the path)`, { cause })
+  }
 }

@@ -1,3 +1,13 @@
 export { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs } from "./ffmpeg.ts"
+export {
+  type AudioInput,
+  type FileInput,
+  floatSamples,
+  type ImageInput,
+  type PcmInput,
+  readImage,
+  readPictureOrSound,
+  readSoundInput,
+} from "./inputs.ts"
 export { type MediaOptions, openVideo, readAudioFile, type Video } from "./open.ts"
 export { type MediaStreams, type MediaUnit, mediaUnits } from "./units.ts"

@@ -192,7 +192,7 @@ test("sound that we decode needs no ffmpeg", async () => {
   writeFileSync(at("empty.wav"), "")
   await expect(readAudioFile(at("empty.wav"), { programs })).rejects.toThrow("empty.wav: expected a WAV, MP3, FLAC")
   await expect(readAudioFile(at("nothing.wav"), { programs })).rejects.toThrow(
-    "nothing.wav: expected a file, got: ENOENT",
+    "nothing.wav: expected a readable file, got: ENOENT",
   )
   await expect(readAudioFile(folder, { programs })).rejects.toThrow(InputError)
   await expect(readAudioFile(at("tone.wav"), { maxSeconds: 0.1 })).rejects.toThrow("expected at most 0.1 s of sound")

@@ -68,10 +68,7 @@ export async function readAudioFile(
   options: MediaOptions = {},
 ): Promise<{ pcm: Float32Array; sampleRateHz: number; damaged: boolean }> {
   const { maxSeconds = DEFAULT_MAX_AUDIO_SECONDS } = options
-  const start = await firstBytes(path, 1 << 12).catch((cause: unknown) => {
-    if (cause instanceof InputError) throw cause
-    throw new InputError(`${path}: expected a file, got: ${errorText(cause)} (check the path)`, { cause })
-  })
+  const start = await firstBytes(path, 1 << 12)
   if (start.length === 0 || hasDecoder(start)) {
     const bytes = await readBounded(path, MAX_AUDIO_FILE_BYTES)
     const { pcm, sampleRateHz, damaged } = await decodeAudio(bytes, {
@@ -106,8 +103,8 @@ function ofImages(
   }
 }
 
-/** AVIF shares its container with MP4: there the brand decides. */
-function isImage(start: Uint8Array): boolean {
+/** True for the first bytes of a picture. AVIF shares its container with MP4: there the brand decides. */
+export function isImage(start: Uint8Array): boolean {
   try {
     const format = sniffFormat(start, "")
     return (

@@ -1,12 +1,19 @@
 /** @file A chat request of the wire as the engine's question: files decoded, tools and formats checked, defaults left out. */
 import { checkSchema } from "../grammar/index.ts"
 import type { ChatPart, ChatRequest, ChatRequestMessage } from "../protocol/index.ts"
-import type { AnswerFormat, ChatMessage, ChatOptions, ContentPart, Sound, Tool } from "../session/index.ts"
+import {
+  type AnswerFormat,
+  type ChatMessage,
+  type ChatOptions,
+  type ContentPart,
+  type Sound,
+  spokenPrompt,
+  type Tool,
+} from "../session/index.ts"
 import { fromBase64 } from "./body.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 import { fileOf, imageOf, soundOf, videoOf } from "./files.ts"
-import { spokenPrompt } from "./voice-prompt.ts"
 
 const wrong = (param: string, expected: string, got: string) =>
   new HttpError(400, `${param}: expected ${expected}, got ${got}`, { param, code: "invalid_value" })

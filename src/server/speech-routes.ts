@@ -3,7 +3,7 @@
  * transcript may differ from the text in small things, as the official demo's does.
  */
 import { speechRequestSchema } from "../protocol/index.ts"
-import type { ChatMessage, ChatOptions } from "../session/index.ts"
+import { type ChatMessage, type ChatOptions, voicePrompt } from "../session/index.ts"
 import { answerEvents, enter } from "./answers.ts"
 import { readForm, readJson } from "./body.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
@@ -11,7 +11,6 @@ import { HttpError } from "./errors.ts"
 import { checkModel } from "./models.ts"
 import { createSoundEncoder, SOUND_TYPES, soundFormat } from "./sound-encoder.ts"
 import { eventStream } from "./sse.ts"
-import { voicePrompt } from "./voice-prompt.ts"
 import { OWN_VOICES, type StoredVoice } from "./voices.ts"
 
 const MAX_VOICE_BYTES = 10 * 1024 * 1024

@@ -4,6 +4,7 @@ export { Call, type CallParts } from "./call.ts"
 export { omniChat } from "./chat.ts"
 export { Conversation, type OpenedAnswer } from "./conversation.ts"
 export type { OmniModel } from "./model.ts"
+export { readCallFile, writeCallFile } from "./snapshot-file.ts"
 export type {
   AnswerEvent,
   AnswerFormat,
@@ -29,4 +30,5 @@ export type {
   TurnOptions,
 } from "./types.ts"
 export { textUsage } from "./usage.ts"
+export { spokenPrompt, voicePrompt } from "./voice-prompt.ts"
 export { VoiceCache } from "./voices.ts"

@@ -1,6 +1,7 @@
 /** @file The official prompts that give an answer its voice, for questions with whole inputs. */
-import type { ChatMessage, ContentPart, Sound } from "../session/index.ts"
+
 import { AUDIO_MARKER, type PromptLanguage, type SystemPromptMode, systemPromptItems } from "../tokenizer/index.ts"
+import type { ChatMessage, ContentPart, Sound } from "./types.ts"
 
 /** A system prompt with the recording of a voice in it. Its role is `user`, as in the official code. */
 export function voicePrompt(

@@ -1,13 +1,16 @@
-/** @file Where models come from and lie: the environment variables that Hugging Face's own tools read, and our defaults. */
+/**
+ * @file Where models come from and lie, for the library and the commands: the environment variables that Hugging Face's own
+ * tools read, and our defaults.
+ */
 import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { isAbsolute, join, resolve } from "node:path"
-import { ensureNano, nanoFolder } from "../convert/index.node.ts"
-import { type ModelPlaces, resolveModel } from "../hub/index.node.ts"
-import { cacheFolder } from "./flags.ts"
+import { ensureNano, nanoFolder } from "./convert/index.node.ts"
+import { type ModelPlaces, resolveModel } from "./hub/index.node.ts"
 
-type Environment = { readonly [name: string]: string | undefined }
+/** Environment variables by name. */
+export type Environment = { readonly [name: string]: string | undefined }
 
 export type HubSettings = {
   readonly endpoint: string
@@ -20,7 +23,7 @@ export type HubSettings = {
 
 /** The model that comes with the program: trained and shipped, else made with random weights. */
 const NANO = "nano"
-const SHIPPED_NANO = join(import.meta.dirname, "..", "..", "models", NANO)
+const SHIPPED_NANO = join(import.meta.dirname, "..", "models", NANO)
 
 /** A folder as the shell would have it: `~` means the home folder. */
 function folderOf(value: string | undefined): string | undefined {
@@ -52,18 +55,39 @@ export async function hubSettings(environment: Environment): Promise<HubSettings
   }
 }
 
-export function modelPlaces(environment: Environment = process.env): ModelPlaces {
+export function modelPlaces(environment: Environment): ModelPlaces {
   const nano = existsSync(SHIPPED_NANO) ? SHIPPED_NANO : nanoFolder(cacheFolder(environment))
   return { cacheFolder: hubCacheFolder(environment), embedded: { [NANO]: nano } }
 }
 
+/** The folder for what can be made again: `$XDG_CACHE_HOME/omni`, or `~/.cache/omni`. */
+export function cacheFolder(environment: Environment): string {
+  const shared = environment.XDG_CACHE_HOME ?? ""
+  return join(isAbsolute(shared) ? shared : join(homedir(), ".cache"), "omni") // others are void by that standard
+}
+
+/** What may take a while. */
+type Waiting = {
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((stage: string, fraction: number) => void) | undefined
+}
+
 /**
- * The folder that `--model NAME|DIR` means; every command asks here. Without a name it is the model that comes with the
- * program, which is made when it is not there yet.
+ * The folder that a name or folder means; the library and every command ask here. Without a name it is the model that comes
+ * with the program, which is made when it is not there yet.
  * @throws CheckpointError saying what was tried and what to do
  */
-export async function modelFolder(name: string | undefined, signal?: AbortSignal): Promise<string> {
-  if ((name ?? NANO) === NANO && !existsSync(SHIPPED_NANO)) await ensureNano(cacheFolder(), { signal })
-  const places = modelPlaces()
+export async function modelFolder(
+  name: string | undefined,
+  environment: Environment,
+  { signal, onProgress }: Waiting = {},
+): Promise<string> {
+  if ((name ?? NANO) === NANO && !existsSync(SHIPPED_NANO)) {
+    await ensureNano(cacheFolder(environment), {
+      signal,
+      onProgress: ({ doneBytes, totalBytes }) => onProgress?.("making nano", doneBytes / totalBytes),
+    })
+  }
+  const places = modelPlaces(environment)
   return name === undefined ? places.embedded[NANO]! : await resolveModel(name, places)
 }

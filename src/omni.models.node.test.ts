@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, expect, test } from "vitest"
-import { hubCacheFolder, hubSettings, modelPlaces } from "./hub-settings.ts"
+import { cacheFolder, hubCacheFolder, hubSettings, modelPlaces } from "./omni.models.node.ts"
 
 const home = mkdtempSync(join(tmpdir(), "omni-home-"))
 afterAll(() => rmSync(home, { recursive: true }))
@@ -40,4 +40,13 @@ test("offline and endpoint", async () => {
   for (const no of ["", "0", "false"])
     expect((await hubSettings({ HF_HOME: home, HF_HUB_OFFLINE: no })).offline).toBe(false)
   expect((await hubSettings({ HF_HOME: home, HF_ENDPOINT: "http://mirror" })).endpoint).toBe("http://mirror")
+})
+
+test.each([
+  ["/tmp/cache", "/tmp/cache/omni"],
+  ["", join(homedir(), ".cache/omni")],
+  ["relative", join(homedir(), ".cache/omni")],
+  [undefined, join(homedir(), ".cache/omni")],
+])("with XDG_CACHE_HOME=%s what can be made again lies in %s", (XDG_CACHE_HOME, want) => {
+  expect(cacheFolder({ XDG_CACHE_HOME })).toBe(want)
 })

@@ -1,0 +1,149 @@
+/** @file A live call as the library offers it: files and pixels in any form go in, a saved call is the bytes of a file. */
+import type { Engine, EngineCall } from "./engine/index.ts"
+import { type AudioInput, floatSamples, type ImageInput, readImage, readSoundInput } from "./media/index.ts"
+import {
+  type AnswerEvent,
+  type CallEvent,
+  type CallInput,
+  type CallOptions,
+  type Interruption,
+  type RespondOptions,
+  readCallFile,
+  writeCallFile,
+} from "./session/index.ts"
+
+export type LibraryCallOptions = Omit<CallOptions, "voice"> & {
+  /** A recording of the voice to speak with, 0.5 to 30 s; the model's own voice when absent. */
+  readonly voice?: AudioInput
+  /** Hears what is no answer: begin and end of speech, what was read, what was forgotten. */
+  readonly onEvent?: (event: CallEvent) => void
+  /** A saved call to go on with; voice, language and instructions are those it began with. */
+  readonly snapshot?: Uint8Array
+  /** Aborts opening the call. */
+  readonly signal?: AbortSignal
+}
+
+/** What is pushed: mono sound of any length at the call's rate, the camera's latest frame, typed text. */
+export type LibraryCallInput = {
+  readonly pcm?: Float32Array | Int16Array
+  readonly frame?: ImageInput
+  readonly text?: string
+}
+
+/** One conversation. */
+export type LibraryCall = AsyncDisposable & {
+  /** Resolves when the call is open. Needs not be waited for. @throws what is wrong with the options */
+  ready(): Promise<void>
+  /**
+   * Takes input, in the order of the calls. Resolves when it was read or, during an answer, when it was kept for after it:
+   * who waits before the next push never floods the model.
+   */
+  push(input: LibraryCallInput): Promise<void>
+  /** Adds a whole message that was not spoken now: an earlier turn, or a tool's result. */
+  append(message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }): Promise<void>
+  /** Ends the user's turn and answers it. Leaving the loop early interrupts the answer. */
+  respond(options?: RespondOptions & { readonly signal?: AbortSignal }): AsyncGenerator<AnswerEvent, void, void>
+  /**
+   * Stops the answer, or cuts the latest one, to what was heard.
+   * @param options.heardMs how much of its sound was played; everything delivered when absent
+   */
+  interrupt(options?: { readonly heardMs?: number }): Promise<Interruption>
+  /** Forgets sound that no answer has used yet and that was not read. */
+  clear(): Promise<void>
+  /** The whole call as the bytes of a file; `omni.call({ snapshot })` goes on with it, in any process. */
+  snapshot(): Promise<Uint8Array>
+  close(): Promise<void>
+}
+
+export function openCall(engine: Engine, options: LibraryCallOptions): LibraryCall {
+  return new OpeningCall(engine, options)
+}
+
+class OpeningCall implements LibraryCall {
+  readonly #call: Promise<EngineCall>
+  readonly #behaviour: CallOptions["behaviour"]
+  /** The latest push has reached the engine: what is asked later comes after it, however long its files take to read. */
+  #sent: Promise<unknown> = Promise.resolve()
+
+  constructor(engine: Engine, options: LibraryCallOptions) {
+    this.#behaviour = options.behaviour
+    this.#call = open(engine, options)
+    this.#call.catch(() => {}) // thrown by whatever is asked of the call
+  }
+
+  async ready(): Promise<void> {
+    await this.#call
+  }
+
+  async push(input: LibraryCallInput): Promise<void> {
+    const before = this.#sent
+    const prepared = this.#prepare(input)
+    prepared.catch(() => {}) // thrown below, after those before it
+    const sent = (async () => {
+      await before
+      const ready = await prepared
+      const call = await this.#call
+      return { taken: call.push(ready) }
+    })()
+    this.#sent = sent.catch(() => {})
+    await (await sent).taken
+  }
+
+  async #prepare({ pcm, frame, text }: LibraryCallInput): Promise<CallInput> {
+    const reading = { source: "call.push: frame", behaviour: this.#behaviour }
+    return {
+      ...(pcm ? { pcm: floatSamples(pcm).slice() } : {}),
+      ...(frame === undefined ? {} : { frame: await readImage(frame, reading) }),
+      ...(text === undefined ? {} : { text }),
+    }
+  }
+
+  async append(message: Parameters<LibraryCall["append"]>[0]): Promise<void> {
+    await this.#sent
+    await (await this.#call).append(message)
+  }
+
+  async *respond({
+    signal,
+    ...options
+  }: Parameters<LibraryCall["respond"]>[0] = {}): ReturnType<LibraryCall["respond"]> {
+    await this.#sent
+    yield* (await this.#call).respond(options, signal)
+  }
+
+  async interrupt(options: { readonly heardMs?: number } = {}): Promise<Interruption> {
+    return await (await this.#call).interrupt(options)
+  }
+
+  async clear(): Promise<void> {
+    await this.#sent
+    await (await this.#call).clear()
+  }
+
+  async snapshot(): Promise<Uint8Array> {
+    await this.#sent
+    return writeCallFile(await (await this.#call).snapshot())
+  }
+
+  async close(): Promise<void> {
+    const call = await this.#call.catch(() => undefined) // one that was never open needs no closing
+    await call?.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+async function open(engine: Engine, options: LibraryCallOptions): Promise<EngineCall> {
+  const { voice, onEvent, snapshot, signal, ...rest } = options
+  const sound = voice === undefined ? undefined : await readSoundInput(voice, { source: "voice", signal })
+  return await engine.call(
+    { ...rest, ...(sound ? { voice: sound } : {}) },
+    {
+      ...(onEvent ? { onEvent } : {}),
+      ...(snapshot ? { snapshot: readCallFile(snapshot) } : {}),
+      ...(signal ? { signal } : {}),
+    },
+  )
+}
