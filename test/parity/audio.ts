@@ -219,12 +219,19 @@ const singleSteps: CaseRunner = async ({ set, golden, executor }, report) => {
   same(report, "audio_embeds in steps", tokens!, outputs.audio_embeds!)
 }
 
-/** The seconds of the streaming cases: the first five of the recordings joined and repeated. */
-async function streamSeconds(set: GoldenSet, params: { readonly [key: string]: unknown }): Promise<Float32Array[]> {
+/** Seconds that `apm_streaming_reset` repeats until its cache was reset. */
+const REPEATED_SECONDS = 5
+
+/** The first seconds of the recordings joined and repeated. */
+async function streamSeconds(
+  set: GoldenSet,
+  params: { readonly [key: string]: unknown },
+  count = REPEATED_SECONDS,
+): Promise<Float32Array[]> {
   const { signal, tiles } = params as { signal: string[]; tiles: number }
   const once = await Promise.all(signal.map((name) => readAudio(set, name)))
   const pcm = concatPcm(Array.from({ length: tiles }, () => once).flat())
-  return Array.from({ length: 5 }, (_, i) => pcm.subarray(i * 16_000, (i + 1) * 16_000))
+  return Array.from({ length: count }, (_, i) => pcm.subarray(i * 16_000, (i + 1) * 16_000))
 }
 
 /** Runs chunks through one stream and compares cache lengths and those tokens that have a golden. */
@@ -247,7 +254,7 @@ async function stream(
 const streaming: CaseRunner = async ({ set, golden, executor }, report) => {
   const { inputs, outputs } = await readArrays(set, golden)
   const front = await loadMel(set)
-  const seconds = await streamSeconds(set, golden.params)
+  const seconds = await streamSeconds(set, golden.params, Object.keys(inputs).length)
   const chunks = Object.keys(inputs).map((_, i) => inputs[`features_${i}`]!)
   for (const [i, chunk] of chunks.entries()) report.close(`features_${i}`, front.extract(seconds[i]!), chunk, 1e-3)
   chunks.push(front.extract(concatPcm(seconds).subarray(0, golden.params.last_chunk_samples as number)))

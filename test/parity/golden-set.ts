@@ -51,6 +51,30 @@ export async function openGoldenSet(directory: string): Promise<GoldenSet> {
   }
 }
 
+/**
+ * The array whose name is `prefix` and the range that it was cut from, such as `keys_0_32`.
+ * @returns the array and the numbers of its name
+ */
+export function rangedArray(
+  arrays: { readonly [key: string]: HostTensor },
+  prefix: string,
+): { readonly array: HostTensor; readonly range: readonly number[] } {
+  const names = Object.keys(arrays).filter(
+    (key) => key.startsWith(prefix) && /^(_\d+)+$/.test(key.slice(prefix.length)),
+  )
+  const [name] = names
+  if (name === undefined || names.length > 1) {
+    throw new Error(`expected one array ${prefix}_<begin>_<end>, got ${names.join(", ") || "none"}`)
+  }
+  return {
+    array: arrays[name]!,
+    range: name
+      .slice(prefix.length + 1)
+      .split("_")
+      .map(Number),
+  }
+}
+
 /** The arrays of a case by their keys, inputs and outputs apart. */
 export async function readArrays(
   set: GoldenSet,
