@@ -12,7 +12,14 @@ export {
 } from "./safetensors-writer.ts"
 export { type FileSink, type FileWriter, memorySink, writeFile, writeText } from "./sink.ts"
 export { checkPath, checkRange, type FileSource, memorySource, missingFile } from "./source.ts"
-export { checkAgainstSpecs, type LazyTensor, type LoadOptions, lazyWeights, loadWeights } from "./strict-load.ts"
+export {
+  checkAgainstSpecs,
+  type LazyTensor,
+  type LoadOptions,
+  lazyWeights,
+  loadWeights,
+  shapesOf,
+} from "./strict-load.ts"
 export type {
   Checkpoint,
   RowChunk,

@@ -43,6 +43,11 @@ export function checkAgainstSpecs(
   throw new CheckpointError(`${checkpoint.name}: ${shown.join("\n  ")}`)
 }
 
+/** Shapes of a checkpoint's tensors by name. */
+export function shapesOf(checkpoint: Checkpoint): (name: string) => readonly number[] | undefined {
+  return (name) => (checkpoint.has(name) ? checkpoint.info(name).shape : undefined)
+}
+
 function checkTensor(checkpoint: Checkpoint, name: string, spec: TensorSpec): string | undefined {
   const expected = `[${spec.shape.join(", ")}]`
   if (!checkpoint.has(name)) {

@@ -2,12 +2,11 @@
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { openFolder } from "../checkpoint/index.node.ts"
-import { readJsonObject } from "../checkpoint/index.ts"
-import { openBundle } from "../convert/index.node.ts"
-import { modelPlan } from "../convert/index.ts"
+import { openBundle, readComponents } from "../convert/index.node.ts"
+import { modelPlan, officialTensors } from "../convert/index.ts"
 import { choosePlan, countWeights, planBytes, type QuantizeKind, type StoragePlan } from "../engine/index.ts"
 import { type ModelPlaces, missingModelFiles, resolveModel } from "../hub/index.node.ts"
-import { componentSpecs } from "../models/minicpmo/index.ts"
+import { type Component, componentSpecs } from "../models/minicpmo/index.ts"
 import { errorText } from "../util/index.ts"
 
 export type ModelReport = {
@@ -39,12 +38,11 @@ export async function reportModel(
     missing: [],
   }
   try {
-    if (model === undefined) return { ...empty, ...fitting(modelPlan("full").config, "full", "auto", availableBytes) }
+    if (model === undefined) return { ...empty, ...fitting(fullComponents(), "auto", availableBytes) }
     const folder = await resolveModel(model, places)
     const missing = await missingModelFiles(folder)
     await using source = openFolder(folder)
-    const config = await readJsonObject(source, "config.json")
-    const fits = fitting(config, join(folder, "config.json"), storedAs(folder), availableBytes)
+    const fits = fitting(await readComponents(source), storedAs(folder), availableBytes)
     const lacks = `${model}: expected a whole model, got one without ${missing.slice(0, 3).join(", ")} (pull it again)`
     return { ...empty, folder, missing, ...fits, problem: missing.length > 0 ? lacks : fits.problem }
   } catch (error) {
@@ -60,8 +58,13 @@ function storedAs(folder: string): QuantizeKind {
   return bundle.manifest.options.quantize
 }
 
-function fitting(config: unknown, where: string, wish: QuantizeKind, availableBytes: number) {
-  const components = componentSpecs(config, where)
+function fullComponents(): Component[] {
+  const { config, sizes } = modelPlan("full")
+  const tensors = officialTensors(config, sizes)
+  return componentSpecs(config, (name) => tensors.get(name)?.shape)
+}
+
+function fitting(components: readonly Component[], wish: QuantizeKind, availableBytes: number) {
   const weights = countWeights(components)
   const bytesOf = (plan: StoragePlan) => planBytes(components, plan)
   const plans = PLANS.map((plan) => ({ plan, bytes: bytesOf(plan), fits: bytesOf(plan) <= availableBytes }))

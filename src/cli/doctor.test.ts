@@ -63,7 +63,7 @@ describe("plans", () => {
   test.each([
     [64e9, "int8+int4"],
     [10e9, "int8"],
-    [6e9, "int4"],
+    [7e9, "int4"],
   ])("of the full model in %d bytes: %s", async (bytes, plan) => {
     const report = await reportModel(undefined, places, bytes)
     expect(report).toMatchObject({ plan, problem: undefined, missing: [] })

@@ -1,6 +1,7 @@
 /** @file Plans of bundles, manifests that do and do not hold, and the stream that writes them. */
 import { describe, expect, test } from "vitest"
 import { memorySink } from "../checkpoint/index.ts"
+import type { LinearUse } from "../models/minicpmo/index.ts"
 import { type TensorSpec, weightSpec } from "../tensor/index.ts"
 import { BUNDLE_VERSION, type BundleOptions, bundleOptions, manifestOf, parseManifest, planBundle } from "./bundle.ts"
 import { writeBundle } from "./bundle-writer.ts"
@@ -16,8 +17,11 @@ const SPECS = new Map<string, TensorSpec>([
   ["head", weightSpec([5, 96], { quantizable: true })],
 ])
 
-const planOf = (options: BundleOptions) =>
-  planBundle({ specs: SPECS, byRow: new Map([["embed", "bf16"]]), oneRow: new Set(["head"]) }, options)
+const planOf = (options: BundleOptions, use: LinearUse = "language") =>
+  planBundle(
+    { specs: SPECS, byRow: new Map([["embed", "bf16"]]), oneRow: new Set(["head"]), useOf: () => use },
+    options,
+  )
 
 async function written(options: BundleOptions) {
   const files = new Map<string, Uint8Array>()
@@ -69,6 +73,21 @@ describe("planBundle", () => {
       { kind: "int8", balance: "head.balance", rotation: 32 },
     ])
   })
+
+  test.each(["int8", "int4", "int8+int4"] as const)(
+    "components beside the language model are the same in %s",
+    (kind) => {
+      const formsOf = (use: LinearUse) => manifestOf(planOf(bundleOptions(kind), use), "k", false)
+      const shared = { balance: "mlp.gate.weight.balance" }
+      expect(formsOf("many-rows").linear["mlp.up.weight"]).toEqual([{ kind: "int8", ...shared, rotation: 32 }])
+      const blocks = formsOf("one-row")
+      expect(blocks.linear["mlp.up.weight"]).toEqual([{ kind: "int8-blocks", blockSize: 64, ...shared, rotation: 1 }])
+      expect(blocks.entries["mlp.up.weight.int8b"]).toMatchObject({ dtype: "u8", shape: [24, 2, 64] })
+      expect(blocks.entries["mlp.up.weight.int8b.scales"]).toMatchObject({ dtype: "f32", shape: [24, 2] })
+      expect(formsOf("floats").linear["mlp.up.weight"]).toBeUndefined()
+      expect(formsOf("floats").entries["mlp.up.weight"]).toMatchObject({ dtype: "f32", shape: [24, 96] })
+    },
+  )
 
   test("refuses unknown options", () => {
     expect(() => bundleOptions("int5")).toThrow("quantize: expected int8, int4, int8+int4, got int5")

@@ -81,7 +81,7 @@ describe("convertCheckpoint", () => {
     ["a weights file that grew", (path: string) => appendFileSync(join(path, "weights.bin"), "x")],
     ["no manifest", (path: string) => rmSync(join(path, "bundle.json"))],
     ["half a manifest", (path: string) => truncateSync(join(path, "bundle.json"), 100)],
-    ["another version", (path: string) => replaceIn(join(path, "bundle.json"), '"version": 2', '"version": 1')],
+    ["another version", (path: string) => replaceIn(join(path, "bundle.json"), '"version": 3', '"version": 2')],
   ])("%s: the bundle is made again", async (_, breakIt) => {
     const directory = newCopy()
     const first = await convertCheckpoint({ directory, quantize: "int4" })
@@ -163,23 +163,40 @@ describe("out", () => {
     const directory = newCopy()
     const out = join(temporary(), "small")
     await convertCheckpoint({ directory, quantize: "int4", out })
-    await using source = openFolder(directory)
-    await using converted = openFolder(out)
-    const [original, rest] = [await openCheckpoint(source), await openCheckpoint(converted)]
-    expect(rest.names().some((name) => name.startsWith("llm."))).toBe(false)
-    const kept = original.names().filter((name) => !name.startsWith("llm."))
-    expect(new Set(rest.names())).toEqual(new Set(kept))
-    expect((await rest.read("vpm.post_layernorm.bias")).data).toEqual(
-      (await original.read("vpm.post_layernorm.bias")).data,
-    )
+    expect(filesBelow(out).filter((path) => path.endsWith(".safetensors"))).toEqual([])
+    expect(existsSync(join(out, "assets/Vocos.pt"))).toBe(true)
     expect(existsSync(join(out, "assets/chattts_tokenizer/tokenizer.json"))).toBe(true)
+    await using source = openFolder(directory)
+    const original = await openCheckpoint(source)
     using weights = await openModelWeights({ directory: out, quantize: "int4" })
-    expect(weights.weights("int4").storage("llm.lm_head.weight").kind).toBe("int4")
+    const store = weights.weights("int4")
+    expect(store.storage("llm.lm_head.weight").kind).toBe("int4")
+    for (const name of ["vpm.post_layernorm.bias", "tts.emb_text.weight", "tts.dvae.coef"]) {
+      const { shape } = original.info(name)
+      expect(store.read(name, "f32", shape).data, name).toEqual((await original.readF32(name)).data)
+    }
     await expect(convertCheckpoint({ directory: out, quantize: "int8" })).rejects.toThrow(
       `${out}: expected weights for int8, got a model that exists as int4 alone (choose that, or take the original model)`,
     )
     await expect(convertCheckpoint({ directory: out, quantize: "int4", out: join(out, "x") })).rejects.toThrow(
       "got a model that is quantized already (leave out)",
+    )
+  })
+
+  test("a config of another model, and a bundle of an older release, are told", async () => {
+    const out = join(temporary(), "small")
+    await convertCheckpoint({ directory: newCopy(), quantize: "int4", out })
+    replaceIn(join(out, "config.json"), '"encoder_layers": 3', '"encoder_layers": 4')
+    await expect(openModelWeights({ directory: out, quantize: "int4" })).rejects.toThrow(
+      /bundle: apm\.layers\.3\.self_attn_layer_norm\.weight: expected f32 \[32\], got none; .* and \d+ more \(config.json and bundle must be of one model\)/,
+    )
+    replaceIn(join(out, "config.json"), '"encoder_layers": 4', '"encoder_layers": 2')
+    await expect(openModelWeights({ directory: out, quantize: "int4" })).rejects.toThrow(
+      "apm.layers.2.self_attn_layer_norm.weight: expected none, got f32 [32]",
+    )
+    replaceIn(join(out, "bundle", "bundle.json"), '"version": 3', '"version": 2')
+    await expect(openModelWeights({ directory: out, quantize: "int4" })).rejects.toThrow(
+      "bundle.json: version: expected 3, got 2 (its weights exist nowhere else: convert the original model again",
     )
   })
 

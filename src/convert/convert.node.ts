@@ -6,17 +6,23 @@ import { mkdir } from "node:fs/promises"
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { type FolderSource, folderSink, openFolder } from "../checkpoint/index.node.ts"
-import { type Checkpoint, openCheckpoint, readJsonObject } from "../checkpoint/index.ts"
-import { componentSpecs } from "../models/minicpmo/index.ts"
+import { type Checkpoint, openCheckpoint } from "../checkpoint/index.ts"
 import { ConfigError } from "../util/index.ts"
 import { type Bundle, openBundle, readManifest } from "./bundle.node.ts"
 import { type BundlePlan, bundleOptions, type Quantization } from "./bundle.ts"
 import { type TaskOptions, writeBundle } from "./bundle-writer.ts"
 import { bundleKey } from "./fingerprint.ts"
-import { copySmallFiles, copyTensors, joinedProgress, makeModelFolder, OWN_BUNDLE_FOLDER } from "./model-folder.node.ts"
+import {
+  copySmallFiles,
+  copyTensors,
+  joinedProgress,
+  makeModelFolder,
+  OWN_BUNDLE_FOLDER,
+  readComponents,
+} from "./model-folder.node.ts"
 import { floatWeights, type ModelWeights } from "./model-weights.ts"
 import { checkSpace, exists, publishFolder, setAside } from "./partial-folder.node.ts"
-import { componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
+import { checkBundle, componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
 import { localQuantizer } from "./quantize-rows.ts"
 import { quantizerPool } from "./quantizer-pool.node.ts"
 
@@ -63,7 +69,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<Conver
     throw new ConfigError(`convert: expected weights to quantize into ${options.out}, got ${got} (leave out)`)
   }
   await using source = openFolder(directory)
-  const components = componentSpecs(await readJsonObject(source, "config.json"), join(directory, "config.json"))
+  const components = await readComponents(source)
   const checkpoint = await openCheckpoint(source)
   if (quantize === "none") return { bundleDirectory: undefined, reused: true, sizeBytes: 0 }
   const wanted = bundleOptions(quantize, options.blockSize)
@@ -97,9 +103,18 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<Conver
  */
 export async function openModelWeights(options: ConvertOptions): Promise<ModelWeights> {
   const { bundleDirectory } = await convertCheckpoint(options)
-  if (bundleDirectory !== undefined) return openBundle(bundleDirectory)
   await using source = openFolder(options.directory)
-  const components = componentSpecs(await readJsonObject(source, "config.json"), join(options.directory, "config.json"))
+  const components = await readComponents(source)
+  if (bundleDirectory !== undefined) {
+    const bundle = openBundle(bundleDirectory)
+    try {
+      checkBundle(bundle.manifest, components, bundleDirectory)
+    } catch (error) {
+      bundle.close()
+      throw error
+    }
+    return bundle
+  }
   return await floatWeights(await openCheckpoint(source), componentTensors(components), {
     ownedPrefixes: components.map(({ prefix }) => prefix),
     signal: options.signal,

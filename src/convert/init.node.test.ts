@@ -6,12 +6,14 @@ import { openFolder } from "../checkpoint/index.node.ts"
 import { checkAgainstSpecs, openCheckpoint, openPt, readJsonObject, readText } from "../checkpoint/index.ts"
 import { parseImageConfig } from "../image/index.ts"
 import { VOCOS_FILE } from "../models/minicpmo/index.ts"
+import { f32Data } from "../tensor/index.ts"
 import { readTokenizer, readTtsTokenizer } from "../tokenizer/index.ts"
 import { openModelWeights } from "./convert.node.ts"
 import { filesBelow, temporaryFolders } from "./folders.test-util.node.ts"
 import { initCheckpoint } from "./init.node.ts"
 import { officialTensors } from "./official-tensors.ts"
 import { modelPlan } from "./presets.ts"
+import { dequantizeInt8Blocks } from "./quantize-int8-blocks.ts"
 
 const temporary = temporaryFolders()
 const newPath = () => join(temporary(), "model")
@@ -59,13 +61,10 @@ describe("initCheckpoint", () => {
     expect(changed).toEqual(["assets/Vocos.pt", "model.safetensors"])
   })
 
-  test("quantized: the language model exists as a bundle alone", async () => {
+  test("quantized: all weights exist as a bundle alone", async () => {
     const directory = newPath()
     await initCheckpoint({ directory, ...nano, seed: 1, quantize: "int8+int4", blockSize: 32 })
-    await using source = openFolder(directory)
-    const names = (await openCheckpoint(source)).names()
-    expect(names.some((name) => name.startsWith("llm."))).toBe(false)
-    expect(names).toContain("tts.emb_text.weight")
+    expect(filesBelow(directory).filter((path) => path.endsWith(".safetensors"))).toEqual([])
     using weights = await openModelWeights({ directory, quantize: "int8" })
     const store = weights.weights("int8")
     expect(store.storage("llm.model.layers.0.mlp.down_proj.weight")).toEqual({
@@ -75,6 +74,16 @@ describe("initCheckpoint", () => {
     expect(store.storage("llm.lm_head.weight")).toMatchObject({ kind: "int4", blockSize: 32, rotation: 128 })
     expect(store.storage("llm.model.layers.1.mlp.down_proj.weight")).toEqual({ kind: "f32" })
     expect(weights.readRows("llm.model.embed_tokens.weight", [0, 2047]).every(Number.isFinite)).toBe(true)
+    // Magnitudes are those of the floats; the table of positions is no random one.
+    const name = "tts.model.layers.0.mlp.gate_proj.weight"
+    expect(store.storage(name)).toMatchObject({ kind: "int8-blocks", blockSize: 64, rotation: 1 })
+    const codes = store.read(`${name}.int8b`, "u8", [384, 2, 64]).data as Uint8Array
+    const scales = f32Data(store.read(`${name}.int8b.scales`, "f32", [384, 2]))
+    const gate = dequantizeInt8Blocks(codes, scales, { width: 128, blockSize: 64 })
+    const deviation = Math.sqrt(gate.reduce((sum, value) => sum + value ** 2, 0) / gate.length)
+    expect(deviation * Math.sqrt(128)).toBeCloseTo(1, 1)
+    const positions = f32Data(store.read("apm.embed_positions.weight", "f32", [1500, 128]))
+    expect(Array.from(positions.subarray(0, 128))).toEqual(Array.from({ length: 128 }, (_, i) => (i < 64 ? 0 : 1)))
     await expect(openModelWeights({ directory, quantize: "none" })).rejects.toThrow(
       `${directory}: expected weights for none, got a model that exists as int8+int4 alone`,
     )

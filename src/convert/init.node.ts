@@ -5,14 +5,14 @@ import { type TensorPlan, writeCheckpoint, writePt, writeText } from "../checkpo
 import { componentSpecs, VOCOS_FILE } from "../models/minicpmo/index.ts"
 import { dtypeBytes, sizeOf, type TensorSpec } from "../tensor/index.ts"
 import { ConfigError } from "../util/index.ts"
-import { type BundlePlan, bundleOptions, planBundle, type Quantization } from "./bundle.ts"
+import { type BundleOptions, type BundlePlan, bundleOptions, type Quantization } from "./bundle.ts"
 import { type TaskOptions, writeBundle } from "./bundle-writer.ts"
 import { modelFiles } from "./model-files.ts"
 import { joinedProgress, makeModelFolder, OWN_BUNDLE_FOLDER } from "./model-folder.node.ts"
-import { officialTensors, randomTensors, vocosTensors } from "./official-tensors.ts"
+import { fixedTensors, officialTensors, randomTensors, vocosTensors } from "./official-tensors.ts"
 import { checkSpace } from "./partial-folder.node.ts"
 import { modelPlan, type Preset } from "./presets.ts"
-import { componentTensors } from "./quantize-checkpoint.ts"
+import { planComponents } from "./quantize-checkpoint.ts"
 import { randomBundle } from "./random-bundle.ts"
 
 export type InitOptions = TaskOptions & {
@@ -24,8 +24,8 @@ export type InitOptions = TaskOptions & {
   /** The same seed gives the same bytes; 0 when absent. */
   readonly seed?: number | undefined
   /**
-   * Draws the language model in these forms and writes no floats of it: full size in a minute, for measuring. Such a
-   * model cannot be trained or converted, and its int8 and int4 forms do not agree with each other.
+   * Draws all quantized weights in these forms and writes no floats of them: full size in a minute, for measuring. Such
+   * a model cannot be trained or converted, and its int8 and int4 forms do not agree with each other.
    */
   readonly quantize?: Quantization | "none" | undefined
   readonly blockSize?: number | undefined
@@ -45,8 +45,8 @@ export type InitResult = {
 const DTYPE = "bf16"
 
 /**
- * Makes a model folder: configs, tokenizers, shards, vocoder; with `quantize` a bundle instead of the language model's
- * shards. The folder appears whole or not at all.
+ * Makes a model folder: configs, tokenizers, shards, vocoder; with `quantize` a bundle instead of shards. The folder
+ * appears whole or not at all.
  * @throws ConfigError for wrong options or a folder with files in it, the signal's reason when aborted
  */
 export async function initCheckpoint(options: InitOptions): Promise<InitResult> {
@@ -57,8 +57,7 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
   const { files, config } = modelFiles(model, options.texts)
   const specs = officialTensors(config, model.sizes)
   const bundle = wanted && bundlePlan(config, specs, wanted)
-  const bundled = new Set(bundle?.tensors.map(({ name }) => name))
-  const shards = [...specs].filter(([name]) => !bundled.has(name)).map(([name, { shape }]) => planned(name, shape))
+  const shards = bundle ? [] : [...specs].map(([name, { shape }]) => planned(name, shape))
   const shardBytes = shards.reduce((sum, { shape }) => sum + sizeOf(shape) * dtypeBytes(DTYPE), 0)
   const sizeBytes = shardBytes + (bundle?.sizeBytes ?? 0)
   await checkSpace(directory, sizeBytes)
@@ -75,12 +74,12 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
         yield piece
       }
     }
-    await writeCheckpoint(sink, shards, pieces, signal ? { signal } : {})
     if (bundle) {
       const into = folderSink(join(partial, OWN_BUNDLE_FOLDER))
       const task = { onProgress: progress.absolute, signal }
-      await writeBundle(into, bundle, randomBundle(bundle, seed), { key: `random-${seed}`, sourceless: true, ...task })
-    }
+      const arrays = randomBundle(bundle, seed, fixedTensors(specs))
+      await writeBundle(into, bundle, arrays, { key: `random-${seed}`, sourceless: true, ...task })
+    } else await writeCheckpoint(sink, shards, pieces, signal ? { signal } : {})
   })
   const parameters = [...specs.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   return { directory, parameters, sizeBytes }
@@ -88,14 +87,7 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
 
 const planned = (name: string, shape: readonly number[]): TensorPlan => ({ name, dtype: DTYPE, shape })
 
-function bundlePlan(
-  config: unknown,
-  specs: ReadonlyMap<string, TensorSpec>,
-  options: Parameters<typeof planBundle>[1],
-): BundlePlan {
-  const components = componentSpecs(config)
-  const covered = new Map([...componentTensors(components).keys()].map((name) => [name, specs.get(name)!]))
-  const byRow = new Map(components.flatMap((component) => component.byRow.map((name) => [name, DTYPE] as const)))
-  const oneRow = new Set(components.flatMap((component) => component.oneRow))
-  return planBundle({ specs: covered, byRow, oneRow }, options)
+function bundlePlan(config: unknown, specs: ReadonlyMap<string, TensorSpec>, options: BundleOptions): BundlePlan {
+  const components = componentSpecs(config, (name) => specs.get(name)?.shape)
+  return planComponents(components, () => DTYPE, options)
 }

@@ -31,6 +31,8 @@ export type ModelWeights = Disposable & {
    * @throws ShapeError for an id outside of the matrix
    */
   readonly readRows: (name: string, ids: ArrayLike<number>) => Float32Array
+  /** Shape of a tensor that is stored whole; undefined for others. */
+  readonly shapeOf: (name: string) => readonly number[] | undefined
   /** Brings what programs of this kind will map into the page cache, in the background; absent for weights in memory. */
   readonly prefetch?: (kind: WeightKind) => void
   /** Frees what is held; reads after that fail. */
@@ -40,12 +42,17 @@ export type ModelWeights = Disposable & {
 /** Reads `bytes.length` bytes of the weights file from `offset`. */
 export type ReadAt = (offset: number, bytes: Uint8Array) => void
 
+/** Shapes of the tensors that a bundle keeps whole. */
+export function storedShapes({ entries }: BundleManifest): (name: string) => readonly number[] | undefined {
+  return (name) => (Object.hasOwn(entries, name) ? entries[name]!.shape : undefined)
+}
+
 /** Weights of a bundle whose file is read through `read`. */
 export function bundleWeights(
   manifest: BundleManifest,
   read: ReadAt,
   folder: string,
-): Pick<ModelWeights, "weights" | "readRows"> {
+): Pick<ModelWeights, "weights" | "readRows" | "shapeOf"> {
   const entryOf = (name: string): BundleEntry => {
     if (Object.hasOwn(manifest.entries, name)) return manifest.entries[name]!
     throw new CheckpointError(`${folder}: expected an entry ${name}, got none (the bundle is of another model)`)
@@ -61,6 +68,7 @@ export function bundleWeights(
       },
       folder,
     }),
+    shapeOf: storedShapes(manifest),
     readRows: (name, ids) => {
       const { dtype, shape, offset } = entryOf(name)
       const width = matrixWidth(name, dtype, shape)
@@ -140,6 +148,7 @@ export async function floatWeights(
   const close = () => tensors.clear()
   return {
     weights: () => memoryWeights(tensors),
+    shapeOf: (name) => tensors.get(name)?.shape,
     readRows: (name, ids) => {
       const table = tensors.get(name)
       if (!table) throw new CheckpointError(`${name}: expected a weight of the model, got none`)

@@ -63,6 +63,12 @@ export function officialTensors(
   return specs.set(DEAD_TABLE, weightSpec([deadTokenRows, tts.hiddenSize]))
 }
 
+/** The tensors of a new model that are not random. */
+export function fixedTensors(specs: ReadonlyMap<string, TensorSpec>): ReadonlyMap<string, Float32Array> {
+  const [count, width] = specs.get(AUDIO_POSITIONS)!.shape as [number, number]
+  return new Map([[AUDIO_POSITIONS, sinusoids(count, width)]])
+}
+
 /** New tensors as a stream: normal values as their specs say, and the table of positions as it is defined. */
 export function randomTensors(specs: ReadonlyMap<string, TensorSpec>, seed: number) {
   return ({ name, dtype, shape }: TensorPlan): Iterable<ArrayBufferView> => {

@@ -38,7 +38,12 @@ test("a kind's arrays are its own and what both kinds read, but no tables by row
     ["up", weightSpec([40, 96], { quantizable: true })],
     ["head", weightSpec([5, 96], { quantizable: true })],
   ])
-  const input = { specs, byRow: new Map([["embed", "bf16" as const]]), oneRow: new Set(["head"]) }
+  const input = {
+    specs,
+    byRow: new Map([["embed", "bf16" as const]]),
+    oneRow: new Set(["head"]),
+    useOf: () => "language" as const,
+  }
   const manifest = manifestOf(planBundle(input, bundleOptions("int8+int4")), "k", false)
   const names = (kind: "int8" | "int4" | "f32") => {
     const offsets = entriesOf(manifest, kind).map(({ offset }) => offset)

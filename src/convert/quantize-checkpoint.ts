@@ -1,15 +1,37 @@
 /** @file A checkpoint → the arrays of a bundle, tensor by tensor, with the next one in work while one is written. */
 import { type Checkpoint, checkAgainstSpecs } from "../checkpoint/index.ts"
-import type { Component } from "../models/minicpmo/index.ts"
+import type { Component, LinearUse } from "../models/minicpmo/index.ts"
 import { type DType, flattenSpec, type TensorSpec, widenToF32 } from "../tensor/index.ts"
-import type { BundleOptions, BundlePlan, PlannedTensor } from "./bundle.ts"
-import { planBundle } from "./bundle.ts"
+import { CheckpointError, invariant } from "../util/index.ts"
+import {
+  type BundleEntry,
+  type BundleManifest,
+  type BundleOptions,
+  type BundlePlan,
+  manifestOf,
+  type PlannedTensor,
+  planBundle,
+} from "./bundle.ts"
 import type { BundlePiece } from "./bundle-writer.ts"
 import { inputFactors } from "./input-balance.ts"
 import type { QuantizedArrays, Quantizer } from "./quantize-rows.ts"
 
+const SHOWN_PROBLEMS = 5
+
 /** Bytes of a checkpoint that are read and quantized at a time. */
 const CHUNK_BYTES = 8 * 2 ** 20
+
+/** How each tensor's component uses its linear weights. */
+function usesOf(components: readonly Component[]): (name: string) => LinearUse {
+  const uses = new Map(
+    components.flatMap(({ spec, prefix, use }) => [...flattenSpec(spec, prefix).keys()].map((name) => [name, use])),
+  )
+  return (name) => {
+    const use = uses.get(name)
+    invariant(use, `${name} belongs to no component`)
+    return use
+  }
+}
 
 /** All specs of the components by name. */
 export function componentTensors(components: readonly Component[]): Map<string, TensorSpec> {
@@ -31,8 +53,45 @@ export function planCheckpoint(
     const { dtype } = checkpoint.info(name)
     return dtype === "f64" ? "f32" : dtype
   }
-  const byRow = new Map(components.flatMap((component) => component.byRow.map((name) => [name, kept(name)] as const)))
-  return planBundle({ specs, byRow, oneRow: new Set(components.flatMap(({ oneRow }) => oneRow)) }, options)
+  return planComponents(components, kept, options)
+}
+
+/**
+ * Checks that a bundle has exactly the arrays that its options ask for.
+ * @param where names the bundle in errors
+ * @throws CheckpointError naming the first ones that are missing, unused or different
+ */
+export function checkBundle(manifest: BundleManifest, components: readonly Component[], where: string): void {
+  const kept = (name: string): DType => manifest.entries[name]?.dtype ?? "f32"
+  const plan = planComponents(components, kept, manifest.options)
+  const wanted = manifestOf(plan, manifest.key, manifest.sourceless)
+  const show = (entry: BundleEntry | undefined) => (entry ? `${entry.dtype} [${entry.shape.join(", ")}]` : "none")
+  const problems: string[] = []
+  for (const name of new Set([...Object.keys(wanted.entries), ...Object.keys(manifest.entries)])) {
+    const [expected, got] = [show(wanted.entries[name]), show(manifest.entries[name])]
+    if (expected !== got) problems.push(`${name}: expected ${expected}, got ${got}`)
+  }
+  for (const [name, forms] of Object.entries(wanted.linear)) {
+    if (JSON.stringify(manifest.linear[name]) !== JSON.stringify(forms)) problems.push(`${name}: stored otherwise`)
+  }
+  if (problems.length === 0) return
+  const more = problems.length > SHOWN_PROBLEMS ? `, and ${problems.length - SHOWN_PROBLEMS} more` : ""
+  const advice = "config.json and bundle must be of one model"
+  throw new CheckpointError(`${where}: ${problems.slice(0, SHOWN_PROBLEMS).join("; ")}${more} (${advice})`)
+}
+
+/**
+ * Lays out the bundle of components.
+ * @param keptAs dtypes of the tables that are read by rows
+ */
+export function planComponents(
+  components: readonly Component[],
+  keptAs: (name: string) => DType,
+  options: BundleOptions,
+): BundlePlan {
+  const byRow = new Map(components.flatMap((component) => component.byRow.map((name) => [name, keptAs(name)] as const)))
+  const oneRow = new Set(components.flatMap((component) => component.oneRow))
+  return planBundle({ specs: componentTensors(components), byRow, oneRow, useOf: usesOf(components) }, options)
 }
 
 /** All arrays of the plan in order. Holds at most two weights in quantized form, and a few chunks of rows. */

@@ -4,6 +4,7 @@ import { CheckpointError } from "../util/index.ts"
 import type { StoredLinear } from "./bundle.ts"
 import { quantizeInt4 } from "./quantize-int4.ts"
 import { quantizeInt8 } from "./quantize-int8.ts"
+import { quantizeInt8Blocks } from "./quantize-int8-blocks.ts"
 
 /** One quantized form of a whole weight [O, I] in memory: codes and scales as in the bundle. */
 export type QuantizedArrays = { readonly form: StoredLinear; readonly codes: Uint8Array; readonly scales: Float32Array }
@@ -48,11 +49,19 @@ export function quantizeRows(
       rotateRows(rows, width, form.rotation)
       rotation = form.rotation
     }
-    if (form.kind === "int4") {
-      quantizeInt4(rows, width, { codes, scales, blockSize: form.blockSize, firstRow })
-    } else {
-      const signed = new Int8Array(codes.buffer, codes.byteOffset, codes.length)
-      quantizeInt8(rows, width, { codes: signed, scales, firstRow })
+    switch (form.kind) {
+      case "int4":
+        quantizeInt4(rows, width, { codes, scales, blockSize: form.blockSize, firstRow })
+        break
+      case "int8-blocks":
+        quantizeInt8Blocks(rows, width, { codes, scales, blockSize: form.blockSize, firstRow })
+        break
+      case "int8":
+        quantizeInt8(rows, width, {
+          codes: new Int8Array(codes.buffer, codes.byteOffset, codes.length),
+          scales,
+          firstRow,
+        })
     }
   }
 }

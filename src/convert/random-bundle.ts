@@ -7,9 +7,21 @@ import type { BundlePlan, PlannedPart, PlannedTensor } from "./bundle.ts"
 import type { BundlePiece } from "./bundle-writer.ts"
 import { type Distribution, INT4_CODE_DEVIATION, INT8_CODE_DEVIATION, randomBits, randomPieces } from "./random.ts"
 
-/** All arrays of a plan, drawn from `seed`; magnitudes are those that the specs give for random weights. */
-export function* randomBundle(plan: BundlePlan, seed: number): Generator<BundlePiece, void, undefined> {
+/**
+ * All arrays of a plan, drawn from `seed`; magnitudes are those that the specs give for random weights.
+ * @param fixed values of tensors that are not random, in f32
+ */
+export function* randomBundle(
+  plan: BundlePlan,
+  seed: number,
+  fixed: ReadonlyMap<string, Float32Array> = new Map(),
+): Generator<BundlePiece, void, undefined> {
   for (const tensor of plan.tensors) {
+    const known = fixed.get(tensor.name)
+    if (known) {
+      yield { part: tensor.name, bytes: known }
+      continue
+    }
     for (const part of tensor.parts) {
       const pieces = randomPieces(randomBits(seed, part.name), distributionOf(tensor, part), part.sizeBytes)
       for (const bytes of pieces) yield { part: part.name, bytes }
@@ -27,9 +39,12 @@ function distributionOf({ spec }: PlannedTensor, { role, dtype }: PlannedPart): 
   switch (role) {
     case "int8":
       return { kind: "int8-codes" }
+    case "int8-blocks":
+      return { kind: "int8-blocks-codes" }
     case "int4":
       return { kind: "int4-codes" }
     case "int8-scales":
+    case "int8-blocks-scales":
       return scales(INT8_CODE_DEVIATION)
     case "int4-scales":
       return scales(INT4_CODE_DEVIATION)

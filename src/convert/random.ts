@@ -89,9 +89,9 @@ export const INT8_CODE_DEVIATION = 32.5
 /** Deviation of random int4 codes: 16 equally likely quantiles of this normal reach from -5 to 5. */
 export const INT4_CODE_DEVIATION = 3
 
-/** Two int8 codes per 16-bit draw. */
-function int8Table(): Uint16Array {
-  const codes = normalQuantiles(256).map((value) => Math.round(value * INT8_CODE_DEVIATION))
+/** Two int8 codes per 16-bit draw; `offset` is added to what is stored. */
+function int8Table(offset: number): Uint16Array {
+  const codes = normalQuantiles(256).map((value) => Math.round(value * INT8_CODE_DEVIATION) + offset)
   return Uint16Array.from({ length: 65536 }, (_, bits) => (codes[bits & 255]! & 255) | ((codes[bits >> 8]! & 255) << 8))
 }
 
@@ -107,6 +107,8 @@ function int4Table(): Uint16Array {
 export type Distribution =
   | { readonly kind: "normal"; readonly dtype: DType; readonly mean: number; readonly deviation: number }
   | { readonly kind: "int8-codes" }
+  /** Stored + 128. */
+  | { readonly kind: "int8-blocks-codes" }
   | { readonly kind: "int4-codes" }
 
 /** Bytes drawn at a time. */
@@ -118,7 +120,8 @@ function tableOf(wanted: Distribution): Uint16Array | Float32Array {
   const key = JSON.stringify(wanted)
   let table = tables.get(key)
   if (!table) {
-    if (wanted.kind === "int8-codes") table = int8Table()
+    if (wanted.kind === "int8-codes") table = int8Table(0)
+    else if (wanted.kind === "int8-blocks-codes") table = int8Table(128)
     else if (wanted.kind === "int4-codes") table = int4Table()
     else {
       const { dtype, mean, deviation } = wanted

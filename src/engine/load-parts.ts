@@ -1,6 +1,7 @@
-/** @file The parts of a model beside its language model: what sees, hears and speaks, in exact float32 from a checkpoint. */
+/** @file The parts of a model beside its language model: what sees, hears and speaks, as their weights are stored. */
 import { createWhisperMel, whisperMelConfig } from "../audio/index.ts"
-import { type FileSource, openCheckpoint, openPt, readJsonObject, readText } from "../checkpoint/index.ts"
+import { type FileSource, openPt, readJsonObject, readText } from "../checkpoint/index.ts"
+import type { ModelWeights } from "../convert/index.ts"
 import { parseImageConfig } from "../image/index.ts"
 import {
   AudioEncoder,
@@ -8,19 +9,9 @@ import {
   type LanguageModel,
   loadSpeechParts,
   type PromptParts,
-  readAudioWeights,
-  readComponent,
   VisionEncoder,
 } from "../inference/index.ts"
-import {
-  parseAudioConfig,
-  parseVisionConfig,
-  RESAMPLER_PREFIX,
-  resamplerSpec,
-  SIGLIP_PREFIX,
-  siglipSpec,
-  VOCOS_FILE,
-} from "../models/minicpmo/index.ts"
+import { parseAudioConfig, parseVisionConfig, VOCOS_FILE } from "../models/minicpmo/index.ts"
 import type { Executor } from "../runtime/index.ts"
 import type { OmniModel } from "../session/index.ts"
 import { type ChatTemplate, type OmniTokenizer, readTtsTokenizer, ttsPromptLayout } from "../tokenizer/index.ts"
@@ -31,6 +22,7 @@ export type LoadedText = {
   /** The parsed config.json. */
   readonly json: { readonly [key: string]: unknown }
   readonly executor: Executor
+  readonly weights: ModelWeights
   readonly model: LanguageModel
   readonly tokenizer: OmniTokenizer
   readonly template: ChatTemplate
@@ -40,12 +32,9 @@ export type LoadedText = {
 const VISION_LAYERS_PER_STEP = 4
 const AUDIO_LAYERS_PER_STEP = 12
 
-/**
- * Reads what the folder has: one without float weights (quantized bundles hold the language model alone) reads text only.
- * @throws ConfigError or CheckpointError naming the field, file or tensor
- */
+/** @throws ConfigError or CheckpointError naming the field, file or tensor */
 export async function loadParts(text: LoadedText): Promise<OmniModel> {
-  const { source, directory, json, executor, model, tokenizer, template } = text
+  const { source, directory, json, executor, weights, model, tokenizer, template } = text
   const where = `${directory}/config.json`
   const preprocessor = await readJsonObject(source, "preprocessor_config.json")
   const image = parseImageConfig(preprocessor)
@@ -58,42 +47,30 @@ export async function loadParts(text: LoadedText): Promise<OmniModel> {
     audio: { mel: mel.config, poolStep: audioConfig.poolStep },
   }
   const shared = { fingerprint: fingerprintOf(json), language: model, prompts }
-  if (!(await hasFloats(source))) return { ...shared, perception: { model } }
-  const checkpoint = await openCheckpoint(source)
+  // Components other than the language model are stored in one form; what is preferred does not matter.
+  const store = weights.weights("int8")
   const visionConfig = parseVisionConfig(json, where)
   const vision = await VisionEncoder.load({
     config: visionConfig,
     image,
     executor,
-    siglip: await readComponent(checkpoint, siglipSpec(visionConfig.siglip), SIGLIP_PREFIX),
-    resampler: await readComponent(checkpoint, resamplerSpec(visionConfig.resampler), RESAMPLER_PREFIX),
+    siglip: store,
+    resampler: store,
     layersPerStep: VISION_LAYERS_PER_STEP,
   })
   const encoder = await AudioEncoder.load({
     config: audioConfig,
     executor,
-    ...(await readAudioWeights(checkpoint, audioConfig)),
+    encoder: store,
+    projector: store,
     layersPerStep: AUDIO_LAYERS_PER_STEP,
   })
   const perception: EmbedParts = { model, vision, audio: { encoder, mel } }
-  const speech = await loadSpeechParts(json, checkpoint, await openPt(source, VOCOS_FILE), executor)
+  const stored = { shapeOf: weights.shapeOf, weights: store }
+  const speech = await loadSpeechParts(json, stored, await openPt(source, VOCOS_FILE), executor)
   const tts = await readTtsTokenizer({ readText: (path) => readText(source, path) })
   const layout = ttsPromptLayout(tts, json.tts_config as { [key: string]: number })
   return { ...shared, perception, voice: { ...speech, tokenizer: tts, layout } }
-}
-
-/** Whether the folder has weights of all components. */
-async function hasFloats(source: FileSource): Promise<boolean> {
-  for (const file of ["model.safetensors.index.json", "model.safetensors"]) {
-    if (
-      await source.size(file).then(
-        () => true,
-        () => false,
-      )
-    )
-      return true
-  }
-  return false
 }
 
 /** Names a model for its snapshots: by its sizes, since equal weights in other storage may go on with them. */

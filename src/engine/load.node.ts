@@ -3,12 +3,12 @@ import { existsSync } from "node:fs"
 import { basename, join, resolve } from "node:path"
 import { openFolder } from "../checkpoint/index.node.ts"
 import { readJsonObject, readText } from "../checkpoint/index.ts"
-import { openBundle, openModelWeights } from "../convert/index.node.ts"
+import { openBundle, openModelWeights, readComponents } from "../convert/index.node.ts"
 import { UNTRAINED_FIELD } from "../convert/index.ts"
 import { loadXgrammar } from "../grammar/index.node.ts"
 import { Constraints } from "../grammar/index.ts"
 import { LanguageModel } from "../inference/index.ts"
-import { componentSpecs, parseQwen2Config } from "../models/minicpmo/index.ts"
+import { parseQwen2Config } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor, useVulkanDriver } from "../runtime/index.node.ts"
 import { createReferenceExecutor, type Executor, probeIntegers } from "../runtime/index.ts"
 import { Call, type OmniModel, omniChat, VoiceCache } from "../session/index.ts"
@@ -74,7 +74,7 @@ export async function loadModel(
   const json = await readJsonObject(source, "config.json")
   const where = join(directory, "config.json")
   const config = parseQwen2Config(json, where)
-  const components = componentSpecs(json, where)
+  const components = await readComponents(source)
   // Quantizing may take minutes: what can be refused is refused before.
   const { tokenizer, tokenizerConfig } = await readTokenizer({ readText: (path) => readText(source, path) })
   tokenizer.reservedIds(config.vocabSize)
@@ -125,7 +125,7 @@ export async function loadModel(
     })
     return masks
   }
-  const parts = await loadParts({ source, directory, json, executor, model, tokenizer, template })
+  const parts = await loadParts({ source, directory, json, executor, weights, model, tokenizer, template })
   const omni: OmniModel = { ...parts, constraints }
   signal.throwIfAborted()
   const voices = new VoiceCache()

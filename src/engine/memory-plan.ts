@@ -13,15 +13,17 @@ const PLANS: readonly StoragePlan[] = ["int8+int4", "int8", "int4"]
 /** Models up to this many weights run in exact float32: quantizing them saves nothing that matters. */
 const SMALL_MODEL_WEIGHTS = 200e6
 
-/** Bytes per weight of a quantizable matrix: codes and scales (int4 in blocks of 128). */
+/** Bytes per weight of a quantizable matrix of the language model: codes and scales (int4 in blocks of 128). */
 const BYTES_PER_WEIGHT: { readonly [P in StoragePlan]: number } = {
   none: 4,
   int8: 1,
   int4: 0.5 + 4 / 128,
   "int8+int4": 1.5 + 4 / 128,
 }
+/** The same of the other components, which every quantized plan keeps alike (8 bits in blocks of 64 for one row). */
+const BYTES_BY_USE = { "many-rows": 1, "one-row": 1 + 4 / 64, floats: 4 } as const
 
-/** Programs, caches of a long conversation and the runtime itself, measured at full size. */
+/** Programs, caches of a long conversation, the vocoder and the runtime itself, measured at full size. */
 const OVERHEAD_BYTES = 1.5e9
 
 /** The number of weights of a model. */
@@ -36,10 +38,11 @@ export function countWeights(components: readonly Component[]): number {
 /** Memory that a plan needs, in bytes. Tables read by rows stay on disk unless all is float32. */
 export function planBytes(components: readonly Component[], plan: StoragePlan): number {
   let total = 0
-  for (const { prefix, spec, byRow } of components) {
+  for (const { prefix, spec, use, byRow } of components) {
+    const quantized = plan === "none" || use === "language" ? BYTES_PER_WEIGHT[plan] : BYTES_BY_USE[use]
     for (const [name, { shape, quantizable }] of flattenSpec(spec, prefix)) {
       if (plan !== "none" && byRow.includes(name)) continue
-      total += sizeOf(shape) * (quantizable ? BYTES_PER_WEIGHT[plan] : 4)
+      total += sizeOf(shape) * (quantizable ? quantized : 4)
     }
   }
   return total < 1e9 ? total * 2 : total + OVERHEAD_BYTES

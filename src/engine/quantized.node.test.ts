@@ -44,6 +44,7 @@ beforeAll(async () => {
 
 /** Factors of a tensor's rows and columns that leave what the model computes as it is. */
 function factors(injection: Injection, name: string): { readonly rows: number; readonly columns: number } {
+  if (!name.startsWith("llm.")) return { rows: 1, columns: 1 }
   if (injection === "residual stream") {
     if (/embed_tokens\.weight$/.test(name)) return { rows: 1, columns: HUGE }
     if (/(o|down)_proj\.weight$/.test(name)) return { rows: HUGE, columns: 1 }
@@ -64,11 +65,15 @@ async function makeModel(injection: Injection): Promise<string> {
   const directory = temporary()
   await using source = openFolder(CHECKPOINT)
   const checkpoint = await openCheckpoint(source)
-  const names = checkpoint.names().filter((name) => name.startsWith("llm."))
+  const names = checkpoint.names()
   const plan = names.map((name) => ({ name, ...checkpoint.info(name) }))
   await writeCheckpoint(folderSink(directory), plan, async function* ({ name, dtype, shape }) {
     const data = widenToF32(dtype, (await checkpoint.read(name)).data).slice()
     const { rows, columns } = factors(injection, name)
+    if (rows === columns) {
+      yield narrowFromF32(dtype, data)
+      return
+    }
     const width = shape.at(-1)!
     for (let row = 0; row < data.length / width; row++) {
       for (const channel of HUGE_CHANNELS) data[row * width + channel]! *= columns

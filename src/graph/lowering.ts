@@ -25,6 +25,7 @@ export type InputStorage = {
 export type LinearStorage =
   | { readonly kind: "f32" }
   | (InputStorage & { readonly kind: "int8" })
+  | (InputStorage & { readonly kind: "int8-blocks"; readonly blockSize: number })
   | (InputStorage & { readonly kind: "int4"; readonly blockSize: number })
 
 export type LoweringOptions = {
@@ -38,6 +39,7 @@ export type LoweringOptions = {
 /** Names under which a bundle keeps the parts of a quantized weight. */
 export const storedNames = {
   int8: (name: string) => ({ codes: `${name}.int8`, scales: `${name}.int8.scales` }),
+  "int8-blocks": (name: string) => ({ codes: `${name}.int8b`, scales: `${name}.int8b.scales` }),
   int4: (name: string) => ({ codes: `${name}.int4`, scales: `${name}.int4.scales` }),
   balance: (name: string) => `${name}.balance`,
 }
@@ -77,19 +79,25 @@ function quantizedLinear(storage: (name: string) => LinearStorage, bits: Activat
     if (stored.kind === "f32") return undefined
     const input = preparedInput(g, x!, weight.inner, stored)
     const product =
-      stored.kind === "int4" ? int4Product(g, input, weight, stored.blockSize) : int8Product(g, input, weight, bits)
+      stored.kind === "int8" ? int8Product(g, input, weight, bits) : blockProduct(g, input, weight, stored)
     return [bias ? addBias(g, product, bias) : product]
   }
 }
 
 /** Weights in blocks with a scale each: few bytes per weight, made for one row. */
-function int4Product(g: Graph, x: Value, weight: LinearWeight, blockSize: number): Value {
+function blockProduct(
+  g: Graph,
+  x: Value,
+  weight: LinearWeight,
+  { kind, blockSize }: { readonly kind: "int4" | "int8-blocks"; readonly blockSize: number },
+): Value {
   const { name, outer, inner, start, end } = weight
+  const bits = kind === "int4" ? 4 : 8
   const blocks = Math.ceil(inner / blockSize)
-  const stored = storedNames.int4(name)
-  const codes = rowsOf(g, g.weight(stored.codes, [outer, blocks, blockSize / 2], "u8"), 0, weight)
+  const stored = storedNames[kind](name)
+  const codes = rowsOf(g, g.weight(stored.codes, [outer, blocks, (blockSize * bits) / 8], "u8"), 0, weight)
   const scales = rowsOf(g, g.weight(stored.scales, [outer, blocks]), 0, weight)
-  return g.apply("matMulNBits", [x, codes, scales], { bits: 4, blockSize, inner, outer: end - start })
+  return g.apply("matMulNBits", [x, codes, scales], { bits, blockSize, inner, outer: end - start })
 }
 
 /** Integer product of quantized rows and columns, then both scales: made for many rows. */

@@ -58,7 +58,7 @@ export {
   textChunk,
 } from "./speech-decoder.ts"
 export { audioStart, cacheMask, visibleTextSlots } from "./speech-mask.ts"
-export { loadSpeechParts, type SpeechParts, shapesOf } from "./speech-parts.ts"
+export { loadSpeechParts, readSpeechWeights, type SpeechParts, type SpeechWeights } from "./speech-parts.ts"
 export {
   type CodeRenderer,
   type Delivery,

@@ -330,6 +330,7 @@ function withFoldedHeads(c: TtsConfig, weights: WeightStore): WeightStore {
   const tensor = f32([c.numVq * c.numAudioTokens, c.hiddenSize], folded)
   return {
     ...weights,
+    ...(weights.locate ? { locate: (name) => (name === FOLDED_HEADS ? undefined : weights.locate!(name)) } : {}),
     storage: (name) => (name === FOLDED_HEADS ? { kind: "f32" } : weights.storage(name)),
     read: (name, dtype, shape) => (name === FOLDED_HEADS ? tensor : weights.read(name, dtype, shape)),
   }

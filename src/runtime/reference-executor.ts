@@ -22,7 +22,7 @@ export function createReferenceExecutor({ activationBits = 8 }: ReferenceOptions
     activationBits: async () => activationBits,
     async compile(graph: Graph, weights: WeightStore) {
       // Quantized linear weights must be lowered to be run as stored.
-      const runnable = hasStorage(graph, weights, ["int8", "int4"])
+      const runnable = hasStorage(graph, weights, ["int8", "int8-blocks", "int4"])
         ? lowerFor(graph, { target: "cpu", storage: weights.storage, activationBits })
         : rewrite(graph, [])
       verify(runnable)

@@ -12,6 +12,7 @@ import {
   loadSpeechParts,
   penalizeRepetition,
   REFERENCE_RENDERING,
+  readSpeechWeights,
   type SpeechDecoder,
   type SpeechDecoderState,
   type SpeechParts,
@@ -40,7 +41,8 @@ import type { CaseRunner } from "./runner.ts"
 /** The speaking models of a set on a device, in exact float32. */
 export async function loadSpeech(set: GoldenSet, executor: Executor): Promise<SpeechParts> {
   const config = await readJsonObject(set.checkpointFolder, "config.json")
-  return await loadSpeechParts(config, set.checkpoint, await openPt(set.checkpointFolder, VOCOS_FILE), executor)
+  const weights = await readSpeechWeights(config, set.checkpoint)
+  return await loadSpeechParts(config, weights, await openPt(set.checkpointFolder, VOCOS_FILE), executor)
 }
 
 /** What speech knows of text. */

@@ -29,15 +29,15 @@ const NORM_FLOOR = 1e-12
 const blockSpec = ({ hiddenSize, intermediateSize }: TtsConfig) => ({
   inputLayernorm: rmsNormSpec(hiddenSize),
   selfAttn: {
-    qProj: linearSpec(hiddenSize, hiddenSize),
-    kProj: linearSpec(hiddenSize, hiddenSize),
-    vProj: linearSpec(hiddenSize, hiddenSize),
+    qProj: linearSpec(hiddenSize, hiddenSize, "normed"),
+    kProj: linearSpec(hiddenSize, hiddenSize, "normed"),
+    vProj: linearSpec(hiddenSize, hiddenSize, "normed"),
     oProj: linearSpec(hiddenSize, hiddenSize),
   },
   postAttentionLayernorm: rmsNormSpec(hiddenSize),
   mlp: {
-    gateProj: linearSpec(hiddenSize, intermediateSize),
-    upProj: linearSpec(hiddenSize, intermediateSize),
+    gateProj: linearSpec(hiddenSize, intermediateSize, "normed"),
+    upProj: linearSpec(hiddenSize, intermediateSize, "normed"),
     downProj: linearSpec(intermediateSize, hiddenSize),
   },
 })

@@ -4,7 +4,7 @@ export {
   audioProjectorGraph,
   audioProjectorSpec,
 } from "./audio-projector.ts"
-export { type Component, componentSpecs } from "./components.ts"
+export { type Component, componentSpecs, type LinearUse } from "./components.ts"
 export {
   conditionalChatTtsGraph,
   conditionalChatTtsSpec,

@@ -21,9 +21,9 @@ import type { SiglipConfig } from "./config-vision.ts"
 const CHANNELS = 3
 
 const attentionSpec = ({ hiddenSize }: SiglipConfig) => ({
-  qProj: biasedLinearSpec(hiddenSize, hiddenSize),
-  kProj: biasedLinearSpec(hiddenSize, hiddenSize),
-  vProj: biasedLinearSpec(hiddenSize, hiddenSize),
+  qProj: biasedLinearSpec(hiddenSize, hiddenSize, "normed"),
+  kProj: biasedLinearSpec(hiddenSize, hiddenSize, "normed"),
+  vProj: biasedLinearSpec(hiddenSize, hiddenSize, "normed"),
   outProj: biasedLinearSpec(hiddenSize, hiddenSize),
 })
 

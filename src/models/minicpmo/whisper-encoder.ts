@@ -20,9 +20,9 @@ import {
 import { AUDIO_NORM_EPSILON, type AudioConfig } from "./config-audio.ts"
 
 const attentionSpec = (c: AudioConfig) => ({
-  qProj: biasedLinearSpec(c.hiddenSize, c.hiddenSize),
-  kProj: linearSpec(c.hiddenSize, c.hiddenSize), // no bias: it would shift all scores of a row alike
-  vProj: biasedLinearSpec(c.hiddenSize, c.hiddenSize),
+  qProj: biasedLinearSpec(c.hiddenSize, c.hiddenSize, "normed"),
+  kProj: linearSpec(c.hiddenSize, c.hiddenSize, "normed"), // no bias: it would shift all scores of a row alike
+  vProj: biasedLinearSpec(c.hiddenSize, c.hiddenSize, "normed"),
   outProj: biasedLinearSpec(c.hiddenSize, c.hiddenSize),
 })
 
