@@ -20,6 +20,7 @@ export {
   chatRequestSchema,
   chatUsage,
 } from "./chat.ts"
+export { ignoredFields } from "./ignored-fields.ts"
 export { parseClientEvent, parseServerEvent, printEvent, RealtimeInputError } from "./realtime.ts"
 export { eventToBeta, sessionFromBeta } from "./realtime-beta.ts"
 export {

@@ -1,4 +1,4 @@
-/** @file What clients of the Realtime API send. `omni.*` events are our extensions. */
+/** @file What clients of the Realtime API send. `input_video_buffer.append` is our extension. */
 import { z } from "zod"
 import { itemSchema } from "./realtime-items.ts"
 import {
@@ -53,7 +53,7 @@ export const clientEventSchema = z.discriminatedUnion("type", [
   event("response.create", { response: responseCreateSchema.nullish() }),
   event("response.cancel", { response_id: z.string().nullish() }),
   event("output_audio_buffer.clear", {}),
-  /** The camera's latest picture: PNG, JPEG or WebP in base64. Needs the extension `omni.video`. */
-  event("omni.input_video_frame.append", { image: z.string() }),
+  /** The camera's latest picture: PNG, JPEG or WebP in base64, on the client's clock. Needs the extension `omni.video`. */
+  event("input_video_buffer.append", { image: z.string(), timestamp_ms: z.number().min(0).optional() }),
 ])
 export type RealtimeClientEvent = z.infer<typeof clientEventSchema>

@@ -119,8 +119,14 @@ export const serverEventSchema = z.discriminatedUnion("type", [
     /** Work per sound: below 1 is faster than it plays; null without sound. */
     real_time_factor: ms.nullable(),
   }),
-  /** The oldest part of the conversation was forgotten, or the engine was replaced and only its text was kept. */
-  event("omni.context.changed", { reason: z.enum(["compacted", "rebuilt", "input_dropped"]) }),
+  /**
+   * What the model remembers is not all that was said: `compacted`, the oldest part was forgotten; `rebuilt`, it was read
+   * again from words and kept sound; `restored`, it goes on from a saved state; `input_dropped`, sound came too fast.
+   */
+  event("omni.context.changed", { reason: z.enum(["compacted", "rebuilt", "restored", "input_dropped"]) }),
+  /** The server is full: so many wait before this connection (`position` 0 is next), so many in all. Asked for by `queue=true`. */
+  event("session.queued", { position: count, length: count }),
+  event("session.queue_update", { position: count, length: count }),
 ])
 export type RealtimeServerEvent = z.infer<typeof serverEventSchema>
 

@@ -55,7 +55,7 @@ const truncationSchema = z.union([
   z.object({ type: z.literal("retention_ratio"), retention_ratio: z.number().min(0).max(1) }),
 ])
 
-/** Our extensions; each is off unless asked for here. */
+/** Our extensions; each is off unless asked for here. `omni.video`: camera frames. `omni.timing`: times of answers. */
 export const EXTENSIONS = ["omni.video", "omni.timing"] as const
 export type RealtimeExtension = (typeof EXTENSIONS)[number]
 

@@ -3,6 +3,7 @@
  * `parseServerEvent`, servers `parseClientEvent`. Text frames hold one JSON object each.
  */
 import { InputError } from "../util/index.ts"
+import { ignoredFields } from "./ignored-fields.ts"
 import { sessionFromBeta } from "./realtime-beta.ts"
 import { clientEventSchema, type RealtimeClientEvent } from "./realtime-client.ts"
 import { type RealtimeServerEvent, serverEventSchema } from "./realtime-server.ts"
@@ -42,9 +43,10 @@ function readFrame(frame: string): Record<string, unknown> {
 
 /**
  * One frame from a client, beta spellings accepted.
+ * @param onIgnored gets the names of fields that are unknown here and were dropped
  * @throws RealtimeInputError `invalid_event` for what is no event, `invalid_value` for a wrong field
  */
-export function parseClientEvent(frame: string): RealtimeClientEvent {
+export function parseClientEvent(frame: string, onIgnored?: (fields: readonly string[]) => void): RealtimeClientEvent {
   const value = readFrame(frame)
   const id = typeof value.event_id === "string" && value.event_id.length <= 512 ? value.event_id : null
   if (typeof value.type !== "string" || !CLIENT_TYPES.has(value.type)) {
@@ -55,7 +57,11 @@ export function parseClientEvent(frame: string): RealtimeClientEvent {
   if (value.type === "response.create" && value.response !== undefined) value.response = sessionFromBeta(value.response)
   if (value.type === "conversation.item.create") value.item = itemFromBeta(value.item)
   const parsed = clientEventSchema.safeParse(value)
-  if (parsed.success) return parsed.data
+  if (parsed.success) {
+    const ignored = onIgnored ? ignoredFields(value, parsed.data) : []
+    if (ignored.length > 0) onIgnored?.(ignored)
+    return parsed.data
+  }
   const issue = parsed.error.issues[0]!
   const param = issue.path.join(".") || null
   // zod's messages name expectations and types, never the values

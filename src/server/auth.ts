@@ -63,6 +63,17 @@ export function createAccess({ keys, origins }: AccessRules): (headers: Headers)
   }
 }
 
+/** Where an owner stands. */
+export type RateState = {
+  readonly allowed: boolean
+  readonly limit: number
+  readonly remaining: number
+  /** Until all is there again. */
+  readonly resetSeconds: number
+  /** Until the next place. */
+  readonly waitSeconds: number
+}
+
 /** Requests per minute and owner: a bucket that refills steadily. */
 export class RateLimit {
   readonly #perMinute: number
@@ -74,8 +85,8 @@ export class RateLimit {
     this.#nowMs = nowMs
   }
 
-  /** Counts a request; gives the headers that tell where the owner stands. @throws HttpError 429 with `Retry-After` */
-  count(owner: string): Readonly<Record<string, string>> {
+  /** Takes one place, if there is one, and says where the owner stands. */
+  take(owner: string): RateState {
     const limit = this.#perMinute
     const now = this.#nowMs()
     const before = this.#buckets.get(owner) ?? { level: limit, atMs: now }
@@ -83,16 +94,25 @@ export class RateLimit {
     const allowed = level >= 1
     const left = allowed ? level - 1 : level
     this.#buckets.set(owner, { level: left, atMs: now })
+    return {
+      ...{ allowed, limit, remaining: Math.floor(left) },
+      resetSeconds: ((limit - left) / limit) * 60,
+      waitSeconds: allowed ? 0 : Math.max(1, Math.ceil(((1 - left) / limit) * 60)),
+    }
+  }
+
+  /** Counts a request; gives the headers that tell where the owner stands. @throws HttpError 429 with `Retry-After` */
+  count(owner: string): Readonly<Record<string, string>> {
+    const { allowed, limit, remaining, resetSeconds, waitSeconds } = this.take(owner)
     const headers = {
       "x-ratelimit-limit-requests": String(limit),
-      "x-ratelimit-remaining-requests": String(Math.floor(left)),
-      "x-ratelimit-reset-requests": `${Math.ceil(((limit - left) / limit) * 60)}s`,
+      "x-ratelimit-remaining-requests": String(remaining),
+      "x-ratelimit-reset-requests": `${Math.ceil(resetSeconds)}s`,
     }
     if (allowed) return headers
-    const seconds = Math.max(1, Math.ceil(((1 - left) / limit) * 60))
-    throw new HttpError(429, `key: expected at most ${limit} requests per minute, got more (wait ${seconds} s)`, {
+    throw new HttpError(429, `key: expected at most ${limit} requests per minute, got more (wait ${waitSeconds} s)`, {
       code: "rate_limit_exceeded",
-      headers: { ...headers, "retry-after": String(seconds) },
+      headers: { ...headers, "retry-after": String(waitSeconds) },
     })
   }
 }

@@ -1,15 +1,10 @@
 /** @file The responses of a Realtime session: made from the call or beside it, stopped, and told as events. */
-import {
-  RealtimeInputError,
-  type RealtimeResponseCreate,
-  type RealtimeSessionObject,
-  type RealtimeStoredItem,
-} from "../protocol/index.ts"
+import type { RealtimeResponseCreate, RealtimeSessionObject, RealtimeStoredItem } from "../protocol/index.ts"
 import type { AnswerEvent, AnswerFormat } from "../session/index.ts"
 import type { SessionCall } from "./realtime-call.ts"
 import { messagesOf } from "./realtime-context.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
-import { fail, newId, type SessionShared, usageOf } from "./realtime-parts.ts"
+import { fail, newId, type SessionShared, toldOf, usageOf } from "./realtime-parts.ts"
 import { ResponseWriter } from "./realtime-response.ts"
 import { hasExtension, mergeSession, toolsOf } from "./realtime-settings.ts"
 
@@ -64,8 +59,9 @@ export class RealtimeAnswers {
 
   stop(running: Running, reason: "client_cancelled" | "turn_detected"): void {
     running.writer.finish("cancelled", { reason }, null)
-    if (running.inConversation) this.#call.enqueue(async (call) => void (await call.interrupt()))
     running.abort.abort()
+    if (!running.inConversation) return
+    void this.#call.enqueue(async (call) => void (await call.interrupt()))
   }
 
   /** A turn of the user is over: it is answered now, or when the running response has ended. */
@@ -79,6 +75,7 @@ export class RealtimeAnswers {
     const outOfBand = options.conversation === "none"
     this.#check(outOfBand)
     const { settings, conversationId, send } = this.#shared
+    const rate = this.#count()
     const { input: _input, conversation: _conversation, metadata, audio, ...overrides } = options
     const defined = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
     const update = { ...defined, ...(audio === undefined ? {} : { audio }) }
@@ -89,18 +86,19 @@ export class RealtimeAnswers {
       ...{ id: newId("resp"), conversationId: outOfBand ? null : conversationId, session, metadata: metadata ?? null },
       ...{ send, newId, addItem: (item) => (outOfBand ? undefined : this.#items.enter(item)) },
     })
+    if (rate) send({ type: "rate_limits.updated", rate_limits: [rate] })
     const abort = new AbortController()
-    const quiet = [...this.#running.values()].filter((one) => one.inConversation).map((one) => one.finished)
-    const before = outOfBand ? [] : [this.#call.idle, ...quiet]
+    const begun = context ? this.#aside(session, context, abort.signal) : this.#inCall(writer, session, abort.signal)
     const finished = (async () => {
       try {
-        await Promise.all(before)
-        if (!writer.done) await this.#run(writer, session, context, abort.signal)
+        const end = await this.#pump(writer, session, begun)
+        if (end && !outOfBand) this.#remember(end, context !== undefined, writer)
       } catch (error) {
+        if (!outOfBand) this.#call.failed(error)
         if (writer.done) return
-        writer.finish("failed", { error: { type: "server_error", code: "engine_error" } }, null)
+        const { type, code } = toldOf(error)
+        writer.finish("failed", { error: { type, code } }, null)
         this.#shared.tell(error, eventId ?? null)
-        if (!outOfBand && !(error instanceof RealtimeInputError)) this.#call.drop()
       } finally {
         this.#running.delete(writer.id)
         if (!outOfBand && this.#replyAfter) {
@@ -110,6 +108,16 @@ export class RealtimeAnswers {
       }
     })()
     this.#running.set(writer.id, { writer, inConversation: !outOfBand, abort, finished })
+  }
+
+  /** Counts the response against the owner's rate, and says where that stands. */
+  #count() {
+    const state = this.#shared.parts.countResponse?.()
+    if (!state) return undefined
+    const { allowed, limit, remaining, resetSeconds, waitSeconds } = state
+    if (allowed) return { name: "requests" as const, limit, remaining, reset_seconds: resetSeconds }
+    const expected = `response.create: expected at most ${limit} requests per minute, got more (wait ${waitSeconds} s)`
+    throw fail("rate_limit_exceeded", expected)
   }
 
   #check(outOfBand: boolean): void {
@@ -131,38 +139,53 @@ export class RealtimeAnswers {
     )
   }
 
-  async #run(
-    writer: ResponseWriter,
-    session: RealtimeSessionObject,
-    context: RealtimeStoredItem[] | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
-    for await (const event of await this.#events(session, context, signal)) {
-      if (writer.done) break
-      this.#tell(writer, session, event)
+  /** The events of an answer as they come. @returns its end; undefined when it was stopped */
+  async #pump(writer: ResponseWriter, session: RealtimeSessionObject, begun: Promise<Begun>): Promise<End | undefined> {
+    const { events, first } = await begun
+    let end: End | undefined
+    try {
+      for (let next = await first; !next.done && !writer.done; next = await events.next()) {
+        if (next.value.type === "turn-end") end = next.value
+        this.#tell(writer, session, next.value)
+      }
+    } finally {
+      await events.return(undefined)
     }
     writer.finish("failed", { error: { type: "server_error", code: "no_end" } }, null)
+    return end
   }
 
-  /** The answer of the call, or one to a context of its own. */
-  async #events(
-    session: RealtimeSessionObject,
-    context: RealtimeStoredItem[] | undefined,
-    signal: AbortSignal,
-  ): Promise<AsyncGenerator<AnswerEvent, void, void>> {
-    const { parts, settings } = this.#shared
-    const { max_output_tokens: most } = session
-    const format = formatOf(session)
-    const speak = session.output_modalities[0] === "audio"
-    const options = { speak, ...(format ? { format } : {}), ...(most === "inf" ? {} : { maxNewTokens: most }) }
-    if (context) {
-      const messages = await messagesOf(context, session, (bytes) => parts.decodeImage(bytes, "response.input"))
-      const tools = session.tools.length > 0 ? { tools: toolsOf(session.tools) } : {}
-      return parts.engine.chat({ messages, ...options, ...tools }, signal)
-    }
-    const call = await this.#call.open()
+  /** Asks the call, in its place among the commands: what was sent before belongs to the question, what comes later not. */
+  #inCall(writer: ResponseWriter, session: RealtimeSessionObject, signal: AbortSignal): Promise<Begun> {
+    const { settings } = this.#shared
     const instructions = session.instructions === settings.instructions ? {} : { instructions: session.instructions }
-    return call.respond({ ...options, ...instructions }, signal)
+    return this.#call.begin((call) => {
+      if (writer.done) return begin(nothing())
+      return begin(call.respond({ ...optionsOf(session), ...instructions }, signal))
+    })
+  }
+
+  /** Asks beside the call, with a context of its own. */
+  async #aside(
+    session: RealtimeSessionObject,
+    context: readonly RealtimeStoredItem[],
+    signal: AbortSignal,
+  ): Promise<Begun> {
+    const { parts } = this.#shared
+    const decode = (bytes: Uint8Array) => parts.decodeImage(bytes, "response.input")
+    const messages = await messagesOf(context, session, this.#items.sounds, decode)
+    const tools = session.tools.length > 0 ? { tools: toolsOf(session.tools) } : {}
+    return begin(parts.engine.chat({ messages, ...optionsOf(session), ...tools }, signal))
+  }
+
+  /** The call learns an answer that was made beside it, and its state is saved. */
+  #remember(end: End, aside: boolean, writer: ResponseWriter): void {
+    // A call that opens later reads all items anyway.
+    if (aside && this.#call.isOpen) {
+      const { toolCalls } = writer
+      void this.#call.enqueue((call) => call.append({ role: "assistant", text: end.text, toolCalls }))
+    }
+    if (end.finishReason !== "interrupted" && this.#call.isOpen) this.#call.save(end)
   }
 
   #tell(writer: ResponseWriter, session: RealtimeSessionObject, event: AnswerEvent): void {
@@ -181,6 +204,7 @@ export class RealtimeAnswers {
         writer.toolCall(event.call)
         return
       case "turn-end": {
+        this.#shared.parts.onAnswer?.(event)
         const usage = usageOf(event)
         if (event.finishReason === "length") writer.finish("incomplete", { reason: "max_output_tokens" }, usage)
         else if (event.finishReason === "interrupted") writer.finish("cancelled", { reason: "client_cancelled" }, usage)
@@ -202,6 +226,26 @@ export class RealtimeAnswers {
       real_time_factor: audioMs > 0 ? timings.totalMs / audioMs : null,
     })
   }
+}
+
+type End = Extract<AnswerEvent, { type: "turn-end" }>
+type Events = AsyncGenerator<AnswerEvent, void, void>
+/** An answer that was asked for: its first event is on the way. */
+type Begun = { readonly events: Events; readonly first: Promise<IteratorResult<AnswerEvent, void>> }
+
+function begin(events: Events): Begun {
+  const first = events.next()
+  first.catch(() => undefined) // whoever waits for it gets it
+  return { events, first }
+}
+
+async function* nothing(): Events {}
+
+function optionsOf(session: RealtimeSessionObject) {
+  const { max_output_tokens: most } = session
+  const format = formatOf(session)
+  const speak = session.output_modalities[0] === "audio"
+  return { speak, ...(format ? { format } : {}), ...(most === "inf" ? {} : { maxNewTokens: most }) }
 }
 
 function formatOf({ tool_choice: choice }: RealtimeSessionObject): AnswerFormat | undefined {

@@ -1,41 +1,70 @@
 /**
- * @file The engine call behind a Realtime session: opened with the settings of now, replaced when they ask for another one,
- * and given commands one after another.
+ * @file The engine call behind a Realtime session: opened with the settings of now, replaced when they ask for another one or
+ * when the engine died, and given commands one after another. A new call goes on from the last saved state where there is
+ * one, else it reads the conversation again.
  */
 import type { EngineCall } from "../engine/index.ts"
 import { RealtimeInputError } from "../protocol/index.ts"
-import type { CallEvent } from "../session/index.ts"
-import { textOf } from "./realtime-context.ts"
+import type { AnswerEvent, CallEvent, CallOptions, CallSnapshot, Sound } from "../session/index.ts"
+import { BackendError, ConfigError, InputError } from "../util/index.ts"
+import { readAgain } from "./realtime-context.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import type { SessionShared } from "./realtime-parts.ts"
 import { callOptions } from "./realtime-settings.ts"
 
+/** Larger states are not saved: they would travel between processes after every answer. */
+const MAX_SAVED_BYTES = 32 * 1024 * 1024
+
+type Saved = {
+  readonly snapshot: CallSnapshot
+  readonly key: string
+  /** Items that the state knows. */
+  readonly itemIds: ReadonlySet<string>
+  readonly heardMs: number
+}
+
+export type SessionCallParts = {
+  readonly onEvent: (event: CallEvent) => void
+  /** Sound that the client has not committed: no item has it, and a new call has to be given it. */
+  readonly uncommitted: () => { readonly pcm: Float32Array; readonly clockMs: number } | undefined
+  /** While an answer is made, the call stays, whatever the settings say. */
+  readonly isAnswering: () => boolean
+}
+
 export class SessionCall {
   readonly #shared: SessionShared
   readonly #items: RealtimeItems
-  readonly #onEvent: (event: CallEvent) => void
-  readonly #clockMs: () => number
+  readonly #parts: SessionCallParts
   #call: Promise<EngineCall> | undefined
   #key = ""
+  #saved: Saved | undefined
+  /** The last call ended because its engine did. */
+  #failed: boolean = false as boolean
+  /** Counts calls: what was meant for an earlier one is not done to a later one, which has read all items. */
+  #generation = 0
+  #lastTold: unknown
   #queue: Promise<void> = Promise.resolve()
   #unread = 0
-  /** Where the session's clock stood when the call began. */
+  /** Sound that the open call was given. */
+  #heardMs = 0
+  #behindMs = 0
+  /** Where the session's clock stood when the call's clock began. */
   startMs = 0
 
-  constructor(
-    shared: SessionShared,
-    items: RealtimeItems,
-    { onEvent, clockMs }: { onEvent: (event: CallEvent) => void; clockMs: () => number },
-  ) {
+  constructor(shared: SessionShared, items: RealtimeItems, parts: SessionCallParts) {
     this.#shared = shared
     this.#items = items
-    this.#onEvent = onEvent
-    this.#clockMs = clockMs
+    this.#parts = parts
   }
 
   /** Pieces of work that the engine has not taken yet. */
   get unread(): number {
     return this.#unread
+  }
+
+  /** Sound that came and was not taken yet. */
+  get behindMs(): number {
+    return this.#behindMs
   }
 
   get isOpen(): boolean {
@@ -47,46 +76,142 @@ export class SessionCall {
     return this.#queue
   }
 
-  /** Does work with the call when all before it is done; its failure becomes an `error` event. */
-  enqueue(work: (call: EngineCall) => Promise<void>, eventId?: string): void {
+  /**
+   * Does work with the call when all before it is done; its failure becomes an `error` event. Work for a call that is
+   * replaced meanwhile is left out, unless it is `lasting`.
+   * @returns resolves when it was done, left out, or has failed
+   */
+  enqueue(
+    work: (call: EngineCall) => Promise<void>,
+    { eventId, lasting = false }: { readonly eventId?: string | undefined; readonly lasting?: boolean } = {},
+  ): Promise<void> {
+    this.#openNow()
+    const generation = this.#generation
+    const isDue = () => !this.#shared.closed && (lasting || generation === this.#generation)
     this.#unread++
     this.#queue = this.#queue
       .then(async () => {
-        if (!this.#shared.closed) await work(await this.open())
+        if (this.#shared.closed) return
+        const call = await this.open()
+        if (isDue()) await work(call)
       })
       .catch((error: unknown) => {
-        this.#shared.tell(error, eventId ?? null)
-        if (!(error instanceof RealtimeInputError)) this.drop()
+        if (isDue() && error !== this.#lastTold) this.#shared.tell(error, eventId ?? null)
+        this.#lastTold = error // a call that cannot be opened says so once
+        if (generation === this.#generation) this.failed(error)
       })
       .finally(() => this.#unread--)
+    return this.#queue
   }
 
-  /** The call with the settings of now. Another one replaces it when they ask for it, and gets the conversation's text. */
+  /** From here on commands are meant for the call of the settings of now. */
+  #openNow(): void {
+    this.open().catch(() => undefined) // whoever waits for it gets it
+  }
+
+  /** Begins something in its place among the commands, without waiting for its end. @throws what beginning throws */
+  async begin<T extends object>(work: (call: EngineCall) => T): Promise<T> {
+    this.#openNow()
+    return await new Promise<T>((resolve, reject) => {
+      this.#queue = this.#queue
+        .then(async () => resolve(work(await this.open())))
+        .catch((error: unknown) => reject(error))
+    })
+  }
+
+  /**
+   * Gives the call sound.
+   * @param clockMs where it begins on the session's clock
+   * @param lasting whether another call needs it as well
+   */
+  push({ pcm, sampleRateHz }: Sound, clockMs: number, lasting: boolean): void {
+    const ms = (pcm.length * 1000) / sampleRateHz
+    this.#behindMs += ms
+    const done = () => {
+      this.#behindMs -= ms
+    }
+    void this.enqueue((call) => this.#give(call, pcm, ms, clockMs), { lasting }).then(done)
+  }
+
+  async #give(call: EngineCall, pcm: Float32Array, ms: number, clockMs: number): Promise<void> {
+    this.startMs = clockMs - this.#heardMs
+    this.#heardMs += ms
+    await call.push({ pcm })
+  }
+
+  /** The call with the settings of now; another one replaces it when they ask for it. */
   open(): Promise<EngineCall> {
     const { settings, parts } = this.#shared
     const { voice } = settings.audio.output
     const options = callOptions(settings, parts.voice?.(typeof voice === "string" ? voice : voice.id))
     const key = JSON.stringify({ ...options, voice })
-    if (this.#call && key === this.#key) return this.#call
+    if (this.#call && (key === this.#key || this.#parts.isAnswering())) return this.#call
     this.drop()
     this.#key = key
-    this.startMs = this.#clockMs()
-    const made = this.#make(options)
-    this.#call = made
-    return made
+    this.#generation++
+    this.#call = this.#make(options, key)
+    return this.#call
   }
 
-  async #make(options: ReturnType<typeof callOptions>): Promise<EngineCall> {
-    const history = this.#items.all.filter((item) => item.status !== "in_progress")
-    const call = await this.#shared.parts.engine.call(options, { onEvent: this.#onEvent })
-    for (const item of history) {
-      const text = textOf(item)
-      if (text === "" || item.type === "function_call") continue
-      const role = item.type === "function_call_output" ? "tool" : item.role === "assistant" ? "assistant" : "user"
-      await call.append({ role, text })
+  async #make(options: CallOptions, key: string): Promise<EngineCall> {
+    const { parts, send, stop } = this.#shared
+    const isFirst = this.#generation === 1
+    const saved = this.#saved?.key === key ? this.#saved : undefined
+    const missing = this.#items.all.filter(({ id, status }) => status !== "in_progress" && !saved?.itemIds.has(id))
+    const open = this.#parts.uncommitted()
+    const generation = this.#generation
+    // Events of a call that was replaced are of the past.
+    const onEvent = (event: CallEvent) => generation === this.#generation && this.#parts.onEvent(event)
+    if (this.#failed) await parts.whenReady?.(stop)
+    this.#failed = false
+    const call = await parts.engine.call(options, { onEvent, ...(saved ? { snapshot: saved.snapshot } : {}) })
+    this.#heardMs = saved?.heardMs ?? 0
+    await readAgain(call, missing, this.#items.sounds, (bytes) => parts.decodeImage(bytes, "item.content"))
+    if (saved) send({ type: "omni.context.changed", reason: "restored" })
+    else if (missing.length > 0 && !isFirst) send({ type: "omni.context.changed", reason: "rebuilt" })
+    if (missing.length > 0 || open) await call.keep()
+    if (open) {
+      await this.#give(call, open.pcm, (open.pcm.length * 1000) / (options.sampleRateHz ?? 16_000), open.clockMs)
     }
-    if (history.length > 0) this.#shared.send({ type: "omni.context.changed", reason: "rebuilt" })
     return call
+  }
+
+  /** Saves the call's state behind an answer, if it is small. */
+  save({ promptTokens, completionTokens }: Extract<AnswerEvent, { type: "turn-end" }>): void {
+    const { parts } = this.#shared
+    const { layers, hiddenSize } = parts.engine.info
+    // Keys and values of every layer, no wider than its hidden states.
+    const atMost = (promptTokens + completionTokens) * layers * hiddenSize * 2 * 4
+    if (atMost > (parts.maxSavedBytes ?? MAX_SAVED_BYTES)) {
+      this.#saved = undefined
+      return
+    }
+    const key = this.#key
+    void this.enqueue(async (call) => {
+      if (this.#parts.uncommitted()) return
+      const itemIds = new Set(this.#items.all.filter(({ status }) => status !== "in_progress").map(({ id }) => id))
+      const heardMs = this.#heardMs
+      const snapshot = await call.snapshot()
+      if (key === this.#key) this.#saved = { snapshot, key, itemIds, heardMs }
+    })
+  }
+
+  /** An item is no longer what it was when the state was saved. */
+  itemChanged(id: string): void {
+    if (this.#saved?.itemIds.has(id)) this.#saved = undefined
+  }
+
+  /** What went wrong with the engine ends the call; what was wrong with the request does not. */
+  failed(error: unknown): void {
+    const wrongRequest = [RealtimeInputError, InputError, ConfigError].some((type) => error instanceof type)
+    if (wrongRequest) return
+    this.#failed ||= error instanceof BackendError
+    this.drop()
+  }
+
+  /** What the call has read is no longer the conversation: another one replaces it when no answer is being made. */
+  outdate(): void {
+    this.#key = ""
   }
 
   /** The next command gets a new call. */

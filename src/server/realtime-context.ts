@@ -1,7 +1,13 @@
 /** @file Items of a Realtime conversation as the engine's messages. */
+import type { EngineCall } from "../engine/index.ts"
 import type { RgbImage } from "../image/index.ts"
-import { RealtimeInputError, type RealtimeItem, type RealtimeSessionObject } from "../protocol/index.ts"
-import type { ChatMessage, ContentPart } from "../session/index.ts"
+import {
+  RealtimeInputError,
+  type RealtimeItem,
+  type RealtimeSessionObject,
+  type RealtimeStoredItem,
+} from "../protocol/index.ts"
+import type { ChatMessage, ContentPart, Sound } from "../session/index.ts"
 import { bytesFromBase64, rateOf, samplesFromBase64 } from "./realtime-audio.ts"
 
 const MAX_IMAGE_BYTES = 20 * 1024 * 1024
@@ -28,10 +34,45 @@ export function pictureOf(url: string): Uint8Array {
   return bytesFromBase64(url.slice(match[0].length), "image_url", MAX_IMAGE_BYTES)
 }
 
+/** Where the sound of items is. */
+type Sounds = { get(id: string): Sound | undefined }
+
+/** Gives a call items of earlier as messages: their words, and pictures and sound where they are kept. */
+export async function readAgain(
+  call: EngineCall,
+  items: readonly RealtimeStoredItem[],
+  sounds: Sounds,
+  decode: (bytes: Uint8Array) => Promise<RgbImage>,
+): Promise<void> {
+  for (const item of items) {
+    const text = textOf(item)
+    if (item.type === "function_call") {
+      await call.append({ role: "assistant", text: "", toolCalls: [{ name: item.name, arguments: item.arguments }] })
+    } else if (item.type === "function_call_output") await call.append({ role: "tool", text })
+    else if (item.role !== "user") {
+      if (text !== "") await call.append({ role: item.role === "assistant" ? "assistant" : "user", text })
+    } else {
+      for (const part of item.content) {
+        if (part.type === "input_image") await call.push({ frame: await decode(pictureOf(part.image_url)) })
+      }
+      const sound = sounds.get(item.id)
+      // Its transcript says the same again.
+      if (sound) await call.append({ role: "user", text: writtenOf(item), sound })
+      else if (text !== "") await call.append({ role: "user", text })
+    }
+  }
+}
+
+/** The words of an item that were written. */
+function writtenOf(item: Extract<RealtimeItem, { type: "message" }>): string {
+  return item.content.flatMap((part) => ("text" in part ? [part.text] : [])).join("\n")
+}
+
 /** Whole messages for a question beside the call. @throws RealtimeInputError, InputError for damaged pictures or sound */
 export async function messagesOf(
-  items: readonly RealtimeItem[],
+  items: readonly RealtimeStoredItem[],
   session: RealtimeSessionObject,
+  sounds: Sounds,
   decode: (bytes: Uint8Array) => Promise<RgbImage>,
 ): Promise<ChatMessage[]> {
   const messages: ChatMessage[] = []
@@ -48,6 +89,7 @@ export async function messagesOf(
         if (part.type === "input_text") content.push({ type: "text", text: part.text })
         else if (part.type === "input_image")
           content.push({ type: "image", image: await decode(pictureOf(part.image_url)) })
+        else if (sounds.get(item.id)) content.push({ type: "audio", audio: sounds.get(item.id)! })
         else if (part.audio !== undefined) {
           const audio = { pcm: samplesFromBase64(part.audio, format), sampleRateHz: rateOf(format) }
           content.push({ type: "audio", audio })

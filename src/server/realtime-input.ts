@@ -1,72 +1,129 @@
-/** @file The sound of a Realtime session on its way to the engine: turns that the client commits, and turns that the engine finds. */
-import { concatPcm } from "../audio/index.ts"
-import type { CallEvent } from "../session/index.ts"
+/**
+ * @file The sound of a Realtime session on its way to the engine, which hears it while it is spoken: turns that the client
+ * commits, and turns that the engine finds.
+ */
+import type { CallEvent, Sound } from "../session/index.ts"
+import { RecentSound } from "./item-sounds.ts"
 import type { RealtimeAnswers } from "./realtime-answers.ts"
 import { rateOf } from "./realtime-audio.ts"
 import type { SessionCall } from "./realtime-call.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import { fail, newId, type SessionShared } from "./realtime-parts.ts"
+import type { RealtimeTranscripts } from "./realtime-transcripts.ts"
 
 /** Shorter turns are a slip of the client. */
 const SHORTEST_TURN_MS = 100
 const MAX_BUFFER_MS = 600_000
 
+type Others = {
+  readonly items: RealtimeItems
+  readonly call: SessionCall
+  readonly answers: RealtimeAnswers
+  readonly transcripts: RealtimeTranscripts
+}
+
 export class RealtimeInput {
   readonly #shared: SessionShared
-  readonly #items: RealtimeItems
-  readonly #call: SessionCall
-  readonly #answers: RealtimeAnswers
-  /** Sound of the turn that the client will commit. */
-  #manual: Float32Array[] = []
-  #manualMs = 0
+  readonly #others: Others
+  /** The turn that the client will commit; it was given to the call as it came. */
+  readonly #open: RecentSound
+  #openMs = 0
+  readonly #recent = new RecentSound()
   #speechItem: string | undefined
   #speechStartMs = 0
-  /** Sound that was sent since the session began. */
-  clockMs = 0
 
-  constructor(shared: SessionShared, items: RealtimeItems, call: SessionCall, answers: RealtimeAnswers) {
+  constructor(shared: SessionShared, others: Others) {
     this.#shared = shared
-    this.#items = items
-    this.#call = call
-    this.#answers = answers
+    this.#others = others
+    this.#open = new RecentSound(shared.parts.maxBufferMs ?? MAX_BUFFER_MS)
   }
 
   /** @throws RealtimeInputError when too much is uncommitted */
   append(pcm: Float32Array): void {
     if (pcm.length === 0) return
     const { input } = this.#shared.settings.audio
-    const ms = (pcm.length * 1000) / rateOf(input.format)
+    const rateHz = rateOf(input.format)
+    const clockMs = this.#recent.endMs
     if (input.turn_detection === null) {
+      const ms = (pcm.length * 1000) / rateHz
       const most = this.#shared.parts.maxBufferMs ?? MAX_BUFFER_MS
       const expected = `input_audio_buffer: expected at most ${most} ms, got more (commit or clear)`
-      if (this.#manualMs + ms > most) throw fail("invalid_value", expected, "audio")
-      this.#manual.push(pcm)
-      this.#manualMs += ms
-    } else this.#call.enqueue((call) => call.push({ pcm }))
-    this.clockMs += ms
+      if (this.#openMs + ms > most) throw fail("invalid_value", expected, "audio")
+      this.#open.push(pcm, rateHz)
+      this.#openMs += ms
+    }
+    this.#recent.push(pcm, rateHz)
+    if (this.#needsCall) {
+      this.#others.call.push({ pcm, sampleRateHz: rateHz }, clockMs, input.turn_detection !== null)
+    }
+  }
+
+  /** Nobody answers in a transcription session: its call only finds turns. */
+  get #needsCall(): boolean {
+    const { type, audio } = this.#shared.settings
+    return type === "realtime" || audio.input.turn_detection !== null
   }
 
   clear(eventId?: string): void {
-    this.#dropManual()
-    if (this.#call.isOpen) this.#call.enqueue((call) => call.clear(), eventId)
+    this.#takeOpen()
+    if (this.#others.call.isOpen) void this.#others.call.enqueue((call) => call.clear(), { eventId })
     this.#shared.send({ type: "input_audio_buffer.cleared" })
+  }
+
+  /**
+   * Does something that comes before the sound that is not committed: the call forgets it, and hears it again afterwards.
+   * The work must begin with the call's commands at once.
+   */
+  beforeOpenTurn(work: () => void): void {
+    const sound = this.#openSound
+    const { call } = this.#others
+    if (!sound || !call.isOpen) {
+      work()
+      return
+    }
+    void call.enqueue((open) => open.clear())
+    try {
+      work()
+    } finally {
+      call.push(sound, this.#recent.endMs - this.#openMs, false)
+    }
+  }
+
+  /** Sound that the client has not committed, for a call that does not know it. */
+  get uncommitted(): { readonly pcm: Float32Array; readonly clockMs: number } | undefined {
+    const sound = this.#openSound
+    return sound && this.#needsCall ? { pcm: sound.pcm, clockMs: this.#recent.endMs - this.#openMs } : undefined
+  }
+
+  get #openSound(): Sound | undefined {
+    return this.#openMs > 0 ? this.#open.cut(0, Number.POSITIVE_INFINITY) : undefined
+  }
+
+  #takeOpen(): Sound | undefined {
+    const sound = this.#openSound
+    this.#open.clear()
+    this.#openMs = 0
+    return sound
   }
 
   /** @throws RealtimeInputError when there is next to nothing to commit */
   commit(): void {
     if (this.#shared.settings.audio.input.turn_detection !== null && this.#speechItem !== undefined) {
-      this.#commitTurn(this.#takeSpeechItem())
+      this.#commitTurn(this.#takeSpeechItem(), this.#recent.cut(this.#speechStartMs, this.#recent.endMs))
       return
     }
-    if (this.#manualMs < SHORTEST_TURN_MS) {
-      const got = `${Math.round(this.#manualMs)} ms`
+    if (this.#openMs < SHORTEST_TURN_MS) {
+      const got = `${Math.round(this.#openMs)} ms`
       const expected = `input_audio_buffer: expected at least ${SHORTEST_TURN_MS} ms, got ${got} (append sound)`
       throw fail("input_audio_buffer_commit_empty", expected)
     }
-    const pcm = concatPcm(this.#manual)
-    this.#dropManual()
-    this.#call.enqueue((call) => call.push({ pcm }))
-    this.#commitTurn(newId("item"))
+    this.#commitTurn(newId("item"), this.#takeOpen())
+  }
+
+  /** Turns are found, or committed, in another way from now on. */
+  turnsChanged(): void {
+    this.#speechItem = undefined
+    this.#takeOpen()
   }
 
   /** The engine heard speech begin. */
@@ -74,11 +131,11 @@ export class RealtimeInput {
     const turns = this.#shared.settings.audio.input.turn_detection
     if (turns === null) return
     this.#speechItem = newId("item")
-    this.#speechStartMs = this.#call.startMs + startMs
-    const audio_start_ms = Math.max(0, Math.round(this.#speechStartMs))
+    this.#speechStartMs = Math.max(0, this.#others.call.startMs + startMs)
+    const audio_start_ms = Math.round(this.#speechStartMs)
     this.#shared.send({ type: "input_audio_buffer.speech_started", audio_start_ms, item_id: this.#speechItem })
-    const { active } = this.#answers
-    if (active && turns.interrupt_response !== false) this.#answers.stop(active, "turn_detected")
+    const { active } = this.#others.answers
+    if (active && turns.interrupt_response !== false) this.#others.answers.stop(active, "turn_detected")
   }
 
   /** The engine heard speech end. */
@@ -86,24 +143,23 @@ export class RealtimeInput {
     const turns = this.#shared.settings.audio.input.turn_detection
     if (turns === null || this.#speechItem === undefined) return
     const item_id = this.#takeSpeechItem()
-    const audio_end_ms = Math.max(0, Math.round(this.#call.startMs + endMs))
-    this.#shared.send({ type: "input_audio_buffer.speech_stopped", audio_end_ms, item_id })
-    this.#endTurn(item_id, turns.create_response !== false)
+    const speechEndMs = Math.max(0, this.#others.call.startMs + endMs)
+    this.#shared.send({
+      type: "input_audio_buffer.speech_stopped",
+      ...{ audio_end_ms: Math.round(speechEndMs), item_id },
+    })
+    this.#endTurn(item_id, turns.create_response !== false, this.#recent.cut(this.#speechStartMs, speechEndMs))
   }
 
   /** Nobody spoke for the time that the client set: the assistant says something. */
   idle({ atMs }: Extract<CallEvent, { type: "idle" }>): void {
-    if (this.#shared.settings.audio.input.turn_detection === null || this.#answers.active) return
-    const audio_end_ms = Math.round(this.#call.startMs + atMs)
+    const { answers, call } = this.#others
+    if (this.#shared.settings.audio.input.turn_detection === null || answers.active) return
+    const audio_end_ms = Math.max(0, Math.round(call.startMs + atMs))
     const audio_start_ms = Math.min(audio_end_ms, Math.round(this.#speechStartMs))
     const item_id = newId("item")
     this.#shared.send({ type: "input_audio_buffer.timeout_triggered", audio_start_ms, audio_end_ms, item_id })
-    this.#endTurn(item_id, true)
-  }
-
-  #dropManual(): void {
-    this.#manual = []
-    this.#manualMs = 0
+    this.#endTurn(item_id, true, undefined)
   }
 
   #takeSpeechItem(): string {
@@ -112,17 +168,21 @@ export class RealtimeInput {
     return id
   }
 
-  #endTurn(id: string, reply: boolean): void {
-    this.#commitTurn(id)
-    if (reply && this.#shared.settings.type !== "transcription") this.#answers.reply()
+  #endTurn(id: string, reply: boolean, sound: Sound | undefined): void {
+    this.#commitTurn(id, sound)
+    if (reply && this.#shared.settings.type !== "transcription") this.#others.answers.reply()
   }
 
-  #commitTurn(id: string): void {
-    const previous_item_id = this.#items.all.at(-1)?.id ?? null
+  #commitTurn(id: string, sound: Sound | undefined): void {
+    const { items, call, transcripts } = this.#others
+    if (call.isOpen) void call.enqueue((open) => open.keep())
+    if (sound) items.sounds.set(id, sound)
+    const previous_item_id = items.all.at(-1)?.id ?? null
     this.#shared.send({ type: "input_audio_buffer.committed", previous_item_id, item_id: id })
-    this.#items.add({
+    items.add({
       ...{ id, object: "realtime.item", type: "message", role: "user", status: "completed" },
       content: [{ type: "input_audio", transcript: null }],
     })
+    if (sound) transcripts.start(id, sound)
   }
 }

@@ -1,12 +1,21 @@
 /** @file The items of one Realtime conversation in their order, and the events that tell of them. It knows no engine. */
+import { concatPcm, resample } from "../audio/index.ts"
 import { RealtimeInputError, type RealtimeItem, type RealtimeStoredItem } from "../protocol/index.ts"
+import { ItemSounds } from "./item-sounds.ts"
+import { rateOf, samplesFromBase64, samplesToBase64 } from "./realtime-audio.ts"
 import { fail, newId, type SessionShared } from "./realtime-parts.ts"
 
 const MAX_ITEMS = 2000
+/** Characters of all items, pictures included. */
+const MAX_CHARACTERS = 32 * 1024 * 1024
 
 export class RealtimeItems {
   readonly #shared: SessionShared
   #items: RealtimeStoredItem[] = []
+  #characters = 0
+  readonly #sizes = new Map<string, number>()
+  /** What the user said, as far as it is kept. */
+  readonly sounds = new ItemSounds()
   /** Sound per answer, in milliseconds. */
   readonly #soundMs = new Map<string, number>()
 
@@ -51,9 +60,48 @@ export class RealtimeItems {
     if (previous === "root") at = 0
     else if (previous !== undefined) at = this.#items.indexOf(this.get(previous)) + 1
     const last = at === this.#items.length
-    const item = { ...given, id: given.id ?? newId("item"), object: "realtime.item", status: "completed" } as const
+    const id = given.id ?? newId("item")
+    const size = given.type === "message" ? JSON.stringify(given.content).length : 0
+    if (this.#characters + size > MAX_CHARACTERS)
+      throw fail("invalid_value", "item: expected smaller items, got a full conversation (delete some)", "item")
+    const item = this.#withoutSound({ ...given, id, object: "realtime.item", status: "completed" })
+    this.#characters += size
+    this.#sizes.set(id, size)
     this.add(item, at)
     return { item, last }
+  }
+
+  /** Sound is kept apart, and never told back. @throws RealtimeInputError for damaged sound */
+  #withoutSound(item: RealtimeStoredItem): RealtimeStoredItem {
+    if (item.type !== "message" || item.role !== "user") return item
+    const { format } = this.#shared.settings.audio.input
+    const pieces: Float32Array[] = []
+    const content = item.content.map((part) => {
+      if (part.type !== "input_audio" || part.audio === undefined) return part
+      pieces.push(samplesFromBase64(part.audio, format, "item.content"))
+      const { audio: _audio, ...rest } = part
+      return rest
+    })
+    if (pieces.length > 0) this.sounds.set(item.id, { pcm: concatPcm(pieces), sampleRateHz: rateOf(format) })
+    return { ...item, content }
+  }
+
+  /** An item with its sound, in the session's input format. @throws RealtimeInputError for an unknown id */
+  retrieve(id: string): RealtimeStoredItem {
+    const item = this.get(id)
+    const sound = this.sounds.get(id)
+    if (!sound || item.type !== "message" || item.role !== "user") return item
+    const { format } = this.#shared.settings.audio.input
+    const audio = samplesToBase64(resample(sound.pcm, sound.sampleRateHz, rateOf(format)), format)
+    const content = item.content.map((part) => (part.type === "input_audio" ? { ...part, audio } : part))
+    return { ...item, content }
+  }
+
+  /** What the user said is known in words. */
+  transcribed(id: string, transcript: string): void {
+    const item = this.#items.find((one) => one.id === id)
+    if (item?.type !== "message" || item.role !== "user") return
+    item.content = item.content.map((part) => (part.type === "input_audio" ? { ...part, transcript } : part))
   }
 
   #check(given: RealtimeItem): void {
@@ -76,6 +124,9 @@ export class RealtimeItems {
     this.get(id)
     this.#items = this.#items.filter((item) => item.id !== id)
     this.#soundMs.delete(id)
+    this.sounds.delete(id)
+    this.#characters -= this.#sizes.get(id) ?? 0
+    this.#sizes.delete(id)
     this.#shared.send({ type: "conversation.item.deleted", item_id: id })
   }
 

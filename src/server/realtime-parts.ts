@@ -10,16 +10,20 @@ import {
   type RealtimeSessionUpdate,
 } from "../protocol/index.ts"
 import type { AnswerEvent, Sound } from "../session/index.ts"
+import { ConfigError, InputError } from "../util/index.ts"
+import type { RateState } from "./auth.ts"
 
 export type RealtimeSessionParts = {
   readonly engine: Engine
+  /** Resolves when an engine that died is there again. */
+  readonly whenReady?: (signal: AbortSignal) => Promise<void>
   readonly model: string
   readonly type?: "realtime" | "transcription"
   /** Settings to start with, such as those of a client secret. */
   readonly initial?: RealtimeSessionUpdate
   readonly send: (event: RealtimeServerMessage) => void
   readonly decodeImage: (bytes: Uint8Array, source: string) => Promise<RgbImage>
-  /** The recording behind a voice's name; undefined for the model's own voice. */
+  /** The recording behind a voice's name; undefined for the model's own voice. @throws HttpError for an unknown name */
   readonly voice?: (name: string) => Sound | undefined
   /** Static text and field names only. */
   readonly warn?: (text: string, fields: Readonly<Record<string, unknown>>) => void
@@ -29,6 +33,12 @@ export type RealtimeSessionParts = {
   readonly maxItems?: number
   /** More uncommitted sound than this is refused. */
   readonly maxBufferMs?: number
+  /** Larger states of calls are not saved for an engine that dies. */
+  readonly maxSavedBytes?: number
+  /** Counts a response against its owner's rate. @throws RealtimeInputError when there were too many */
+  readonly countResponse?: () => RateState | undefined
+  /** Told of every answer's end. */
+  readonly onAnswer?: (end: End) => void
 }
 
 /** What all parts of one session see. */
@@ -40,6 +50,8 @@ export type SessionShared = {
   /** Whether it has produced sound, which freezes its voice. */
   spoken: boolean
   closed: boolean
+  /** Aborts when the session ends. */
+  readonly stop: AbortSignal
   readonly send: (event: RealtimeServerMessage) => void
   /** Tells what went wrong with the client's event. */
   readonly tell: (error: unknown, eventId: string | null) => void
@@ -51,14 +63,23 @@ export const newId = (prefix: string) => `${prefix}_${randomBytes(12).toString("
 export const fail = (code: string, message: string, param: string | null = null) =>
   new RealtimeInputError(code, `realtime: ${message}`, param, null)
 
-/** An error as its event. Errors of the engine may quote input: only their kind is told. */
+type Told = { readonly type: string; readonly code: string; readonly message: string; readonly param: string | null }
+
+/** What a client is told of an error. Errors that we did not foresee may quote input: only their kind is told. */
+export function toldOf(error: unknown): Told {
+  const type = "invalid_request_error"
+  if (error instanceof RealtimeInputError)
+    return { type, code: error.wireCode, message: error.message, param: error.param }
+  if (error instanceof InputError) return { type, code: "invalid_value", message: error.message, param: null }
+  // What the loaded model cannot do.
+  if (error instanceof ConfigError) return { type, code: "unsupported", message: error.message, param: null }
+  const message = "realtime: expected the engine to work, got a failure (try again)"
+  return { type: "server_error", code: "engine_error", message, param: null }
+}
+
 export function errorEvent(error: unknown, eventId: string | null): RealtimeServerMessage {
-  const known = error instanceof RealtimeInputError
-  const message = known ? error.message : "realtime: expected the engine to work, got a failure (try again)"
-  const type = known ? "invalid_request_error" : "server_error"
-  const event_id = eventId ?? (known ? error.clientEventId : null)
-  const [code, param] = known ? [error.wireCode, error.param] : ["engine_error", null]
-  return { type: "error", error: { type, code, message, param, event_id } }
+  const event_id = eventId ?? (error instanceof RealtimeInputError ? error.clientEventId : null)
+  return { type: "error", error: { ...toldOf(error), event_id } }
 }
 
 type End = Extract<AnswerEvent, { type: "turn-end" }>

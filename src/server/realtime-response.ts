@@ -31,6 +31,7 @@ export class ResponseWriter {
   audioMs = 0
   /** The message of this response, once there is one. */
   messageId: string | undefined
+  readonly toolCalls: ToolCall[] = []
   readonly #parts: ResponseParts
   readonly #output: RealtimeStoredItem[] = []
   readonly #audio: ReturnType<typeof createAudioWriter> | undefined
@@ -67,6 +68,7 @@ export class ResponseWriter {
   toolCall(call: ToolCall): void {
     if (this.#done) return
     this.#closeMessage("completed")
+    this.toolCalls.push(call)
     const { send, newId, addItem, id } = { ...this.#parts }
     const call_id = newId("call")
     const started: RealtimeStoredItem = {

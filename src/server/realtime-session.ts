@@ -3,8 +3,16 @@
  *
  *   receive ──► items (realtime-items.ts), input (realtime-input.ts), answers (realtime-answers.ts)
  *                                            └──────── call (realtime-call.ts) ────────┘──► engine
+ *   and beside them transcripts (realtime-transcripts.ts) of what the user said.
  */
-import { parseClientEvent, type RealtimeClientEvent, type RealtimeSessionUpdate } from "../protocol/index.ts"
+import type { EngineCall } from "../engine/index.ts"
+import {
+  parseClientEvent,
+  type RealtimeClientEvent,
+  type RealtimeSessionObject,
+  type RealtimeSessionUpdate,
+  type RealtimeStoredItem,
+} from "../protocol/index.ts"
 import type { CallEvent } from "../session/index.ts"
 import { RealtimeAnswers } from "./realtime-answers.ts"
 import { bytesFromBase64, samplesFromBase64 } from "./realtime-audio.ts"
@@ -14,6 +22,7 @@ import { RealtimeInput } from "./realtime-input.ts"
 import { RealtimeItems } from "./realtime-items.ts"
 import { errorEvent, fail, newId, type RealtimeSessionParts, type SessionShared } from "./realtime-parts.ts"
 import { defaultSession, hasExtension, mergeSession } from "./realtime-settings.ts"
+import { RealtimeTranscripts } from "./realtime-transcripts.ts"
 
 /** The model sees one frame per second. */
 const FRAME_INTERVAL_MS = 950
@@ -25,6 +34,8 @@ export class RealtimeSession {
   readonly #call: SessionCall
   readonly #answers: RealtimeAnswers
   readonly #input: RealtimeInput
+  readonly #transcripts: RealtimeTranscripts
+  readonly #stop = new AbortController()
   #lastFrameAtMs = Number.NEGATIVE_INFINITY
 
   constructor(parts: RealtimeSessionParts) {
@@ -32,17 +43,21 @@ export class RealtimeSession {
       if (!this.#shared.closed) parts.send(event)
     }
     this.#shared = {
-      ...{ parts, conversationId: newId("conv"), spoken: false, closed: false, send },
+      ...{ parts, conversationId: newId("conv"), spoken: false, closed: false, send, stop: this.#stop.signal },
       settings: startSettings(parts),
       tell: (error, eventId) => send(errorEvent(error, eventId)),
     }
     this.#items = new RealtimeItems(this.#shared)
     this.#call = new SessionCall(this.#shared, this.#items, {
       onEvent: (event) => this.#heard(event),
-      clockMs: () => this.#input.clockMs,
+      uncommitted: () => this.#input.uncommitted,
+      isAnswering: () => this.isAnswering,
     })
     this.#answers = new RealtimeAnswers(this.#shared, this.#items, this.#call)
-    this.#input = new RealtimeInput(this.#shared, this.#items, this.#call, this.#answers)
+    this.#transcripts = new RealtimeTranscripts(this.#shared, this.#items, this.#answers)
+    this.#input = new RealtimeInput(this.#shared, {
+      ...{ items: this.#items, call: this.#call, answers: this.#answers, transcripts: this.#transcripts },
+    })
     send({ type: "session.created", session: this.#shared.settings })
     const conversation = { id: this.#shared.conversationId, object: "realtime.conversation" } as const
     send({ type: "conversation.created", conversation })
@@ -53,12 +68,24 @@ export class RealtimeSession {
     return this.#call.unread
   }
 
+  /** Sound that came and that the engine has not taken yet. */
+  get behindMs(): number {
+    return this.#call.behindMs
+  }
+
+  /** Whether it answers right now. */
+  get isAnswering(): boolean {
+    return this.#answers.active !== undefined
+  }
+
   /** Obeys one frame. Never throws: what is wrong becomes an `error` event. */
   receive(frame: string): void {
     if (this.#shared.closed) return
     let event: RealtimeClientEvent | undefined
     try {
-      event = parseClientEvent(frame)
+      event = parseClientEvent(frame, (fields) =>
+        this.#warn("realtime: fields not known", { fields: fields.join(" ") }),
+      )
       this.#obey(event)
     } catch (error) {
       this.#shared.tell(error, event?.event_id ?? null)
@@ -69,7 +96,9 @@ export class RealtimeSession {
   async close(): Promise<void> {
     if (this.#shared.closed) return
     this.#shared.closed = true
+    this.#stop.abort()
     this.#answers.close()
+    this.#transcripts.close()
     await this.#call.close()
   }
 
@@ -77,6 +106,11 @@ export class RealtimeSession {
   async settled(): Promise<void> {
     await this.#call.idle
     await this.#answers.settled()
+    await this.#transcripts.idle
+  }
+
+  #warn(text: string, fields: Readonly<Record<string, unknown>>): void {
+    this.#shared.parts.warn?.(text, fields)
   }
 
   #obey(event: RealtimeClientEvent): void {
@@ -97,67 +131,80 @@ export class RealtimeSession {
         this.#createItem(event)
         return
       case "conversation.item.retrieve":
-        this.#shared.send({ type: "conversation.item.retrieved", item: this.#items.get(event.item_id) })
+        this.#shared.send({ type: "conversation.item.retrieved", item: this.#items.retrieve(event.item_id) })
         return
       case "conversation.item.truncate":
         this.#truncate(event)
         return
       case "conversation.item.delete":
         this.#items.delete(event.item_id)
-        this.#call.drop()
+        this.#call.itemChanged(event.item_id)
+        this.#call.outdate()
         return
       case "response.create":
-        this.#answers.create(event.response ?? {}, event.event_id)
+        this.#input.beforeOpenTurn(() => this.#answers.create(event.response ?? {}, event.event_id))
         return
       case "response.cancel":
         this.#answers.cancel(event.response_id ?? undefined)
         return
       case "output_audio_buffer.clear": // stock clients send it on sockets as well; there is no such buffer here
-        this.#shared.parts.warn?.("realtime: event for another transport", { type: event.type })
+        this.#warn("realtime: event for another transport", { type: event.type })
         return
-      case "omni.input_video_frame.append":
+      case "input_video_buffer.append":
         this.#frame(event.image, event.event_id)
         return
     }
   }
 
   #update(update: RealtimeSessionUpdate): void {
-    const { session, ignored } = mergeSession(this.#shared.settings, update, this.#shared.spoken)
-    if (ignored.length > 0) this.#shared.parts.warn?.("realtime: settings not honoured", { ignored })
+    const before = this.#shared.settings
+    const { session, ignored } = mergeSession(before, update, this.#shared.spoken)
+    checkVoice(session, this.#shared.parts)
+    if (ignored.length > 0) this.#warn("realtime: settings not honoured", { ignored: ignored.join(" ") })
+    const turnsWere = before.audio.input.turn_detection
     this.#shared.settings = session
+    if ((turnsWere === null) !== (session.audio.input.turn_detection === null)) this.#input.turnsChanged()
     this.#shared.send({ type: "session.updated", session })
   }
 
   #createItem(event: Extract<RealtimeClientEvent, { type: "conversation.item.create" }>): void {
-    const { parts, settings } = this.#shared
-    const { format } = settings.audio.input
     const pictures: Uint8Array[] = []
-    const sounds: Float32Array[] = []
     if (event.item.type === "message" && event.item.role === "user") {
-      for (const part of event.item.content) {
-        if (part.type === "input_image") pictures.push(pictureOf(part.image_url))
-        if (part.type === "input_audio" && part.audio !== undefined) sounds.push(samplesFromBase64(part.audio, format))
-      }
+      for (const part of event.item.content) if (part.type === "input_image") pictures.push(pictureOf(part.image_url))
     }
     const { item, last } = this.#items.create(event.item, event.previous_item_id ?? undefined)
     if (!last) {
-      this.#call.drop()
+      const next = this.#items.all[this.#items.all.indexOf(item) + 1]
+      if (next) this.#call.itemChanged(next.id) // what comes after it was read without it
+      this.#call.outdate()
       return
     }
-    const text = textOf(item)
-    const work = () =>
-      this.#call.enqueue(async (call) => {
-        if (item.type === "function_call_output") return call.append({ role: "tool", text })
-        if (item.type === "function_call") return undefined // the engine remembers the calls that it made
-        if (item.role !== "user") return call.append({ role: item.role === "assistant" ? "assistant" : "user", text })
-        for (const bytes of pictures) await call.push({ frame: await parts.decodeImage(bytes, "item.content") })
-        for (const pcm of sounds) await call.push({ pcm })
-        if (text !== "") await call.push({ text })
-      }, event.event_id)
-    // A message must not meet a running answer.
+    // A call that opens later reads all items anyway, and one that is open knows the calls of tools that it made.
+    if (!this.#call.isOpen || item.type === "function_call") return
+    const { event_id: eventId } = event
+    const work = () => void this.#call.enqueue((call) => this.#giveItem(call, item, pictures), { eventId })
     const { active } = this.#answers
-    if (active) void active.finished.then(work)
-    else work()
+    // Pictures alone join what is being said, as a camera's frames do.
+    const isPicture = item.type === "message" && item.content.every(({ type }) => type === "input_image")
+    if (isPicture) work()
+    // A message must not meet a running answer.
+    else if (active) void active.finished.then(() => this.#input.beforeOpenTurn(work))
+    else this.#input.beforeOpenTurn(work)
+  }
+
+  async #giveItem(call: EngineCall, item: RealtimeStoredItem, pictures: readonly Uint8Array[]): Promise<void> {
+    const text = textOf(item)
+    if (item.type === "function_call_output") return call.append({ role: "tool", text })
+    if (item.type === "function_call") return undefined
+    if (item.role !== "user") return call.append({ role: item.role === "assistant" ? "assistant" : "user", text })
+    for (const bytes of pictures) {
+      await call.push({ frame: await this.#shared.parts.decodeImage(bytes, "item.content") })
+    }
+    const sound = this.#items.sounds.get(item.id)
+    if (sound) return call.append({ role: "user", text, sound })
+    if (text !== "") await call.push({ text })
+    // Pictures that join sound that is not committed are forgotten with it.
+    if (text !== "" || !this.#input.uncommitted) await call.keep()
   }
 
   #truncate(event: Extract<RealtimeClientEvent, { type: "conversation.item.truncate" }>): void {
@@ -165,12 +212,20 @@ export class RealtimeSession {
     const { item, soundMs, heardMs, latest } = this.#items.toTruncate(event.item_id, endMs)
     this.#answers.making(item.id)?.writer.finish("cancelled", { reason: "client_cancelled" }, null)
     const cut = (transcript: string) => this.#items.truncated(item, transcript, heardMs, endMs)
-    if (latest) this.#call.enqueue(async (call) => cut((await call.interrupt({ heardMs })).text), event_id)
-    else {
-      const said = textOf(item)
-      cut(said.slice(0, Math.floor((said.length * heardMs) / Math.max(1, soundMs))))
-      this.#call.drop()
+    this.#call.itemChanged(item.id)
+    const said = textOf(item)
+    const about = said.slice(0, Math.floor((said.length * heardMs) / Math.max(1, soundMs)))
+    if (!latest || !this.#call.isOpen) {
+      cut(about)
+      this.#call.outdate()
+      return
     }
+    let text: string | undefined
+    const work = async (call: EngineCall) => {
+      text = (await call.interrupt({ heardMs })).text
+    }
+    // A call that was replaced meanwhile does not know what lies where.
+    void this.#call.enqueue(work, { eventId: event_id }).then(() => cut(text ?? about))
   }
 
   #frame(image: string, eventId?: string): void {
@@ -183,9 +238,10 @@ export class RealtimeSession {
     const now = (parts.nowMs ?? Date.now)()
     if (now - this.#lastFrameAtMs < FRAME_INTERVAL_MS) return
     this.#lastFrameAtMs = now
-    this.#call.enqueue(async (call) => {
+    const work = async (call: EngineCall) => {
       await call.push({ frame: await parts.decodeImage(bytes, "omni.input_video_frame.append") })
-    }, eventId)
+    }
+    void this.#call.enqueue(work, { eventId, lasting: true })
   }
 
   #heard(event: CallEvent): void {
@@ -209,6 +265,17 @@ export class RealtimeSession {
       case "perceived":
         return
     }
+  }
+}
+
+/** @throws RealtimeInputError for a voice that is not there */
+function checkVoice({ audio }: RealtimeSessionObject, { voice }: RealtimeSessionParts): void {
+  const wanted = audio.output.voice
+  try {
+    voice?.(typeof wanted === "string" ? wanted : wanted.id)
+  } catch {
+    const expected = "session.audio.output.voice: expected a known voice, got another (GET /v1/audio/voices lists them)"
+    throw fail("invalid_value", expected, "session.audio.output.voice")
   }
 }
 

@@ -83,9 +83,10 @@ export function mergeSession(
   // Stock clients send the model of their defaults with every update; the one that is loaded answers.
   if (update.model !== undefined && update.model !== now.model) ignored.push("model")
   if (input.noise_reduction) ignored.push("audio.input.noise_reduction")
-  if (input.transcription) ignored.push("audio.input.transcription") // nothing transcribes yet
   if (output.speed !== undefined && output.speed !== 1) ignored.push("audio.output.speed")
-  for (const field of ["tracing", "prompt", "include"] as const) if (update[field]) ignored.push(field)
+  for (const field of ["tracing", "include"] as const) if (update[field]) ignored.push(field)
+  // Answers without the stored prompt would only look right.
+  if (update.prompt) throw fixed("prompt", "null")
   if (update.truncation !== undefined && update.truncation !== "auto") ignored.push("truncation")
   const turns = input.turn_detection
   const session: RealtimeSessionObject = {

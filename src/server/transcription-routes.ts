@@ -8,7 +8,7 @@ import {
   type TranscriptSegment,
   transcriptionFieldsSchema,
 } from "../protocol/index.ts"
-import type { ChatOptions, Sound } from "../session/index.ts"
+import type { Sound } from "../session/index.ts"
 import { answerEvents, enter } from "./answers.ts"
 import { type Form, readForm } from "./body.ts"
 import { toSrt, toVtt } from "./captions.ts"
@@ -17,14 +17,10 @@ import { HttpError } from "./errors.ts"
 import { soundOf } from "./files.ts"
 import { checkModel } from "./models.ts"
 import { eventStream } from "./sse.ts"
+import { transcriptionQuestion } from "./transcription-question.ts"
 import { cutAtSilences } from "./windows.ts"
 
 export type TranscriptionTask = "transcribe" | "translate"
-
-const PROMPTS = {
-  en: "Please listen to the audio snippet carefully and transcribe the content.",
-  zh: "请仔细听这段音频片段，并将其内容逐字记录。",
-}
 
 type Heard = {
   readonly window: number
@@ -93,23 +89,10 @@ async function* listen(
   context: ServerContext,
   info: RequestInfo,
 ): AsyncGenerator<string | Heard, void, void> {
-  const language = task === "transcribe" && /^(zh|chinese)/i.test(fields.language ?? "") ? "zh" : "en"
-  const hint = fields.prompt ? `\n${fields.prompt}` : ""
+  const { prompt: hint, temperature, language } = fields
   for (const [window, { start, end }] of cutAtSilences(pcm, sampleRateHz).entries()) {
     const audio = { pcm: pcm.slice(start, end), sampleRateHz }
-    const options: ChatOptions = {
-      messages: [
-        {
-          role: "user",
-          content: [
-            { type: "text", text: `${PROMPTS[language]}${hint}\n` },
-            { type: "audio", audio },
-          ],
-        },
-      ],
-      temperature: fields.temperature ?? 0,
-      maxNewTokens: 512,
-    }
+    const options = transcriptionQuestion(audio, { task, language, hint, temperature })
     for await (const event of answerEvents(options, context, info)) {
       if (event.type === "text-delta") yield event.text
       if (event.type !== "turn-end") continue

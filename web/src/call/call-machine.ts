@@ -40,7 +40,7 @@ export function callStep(state: CallState, event: CallEvent): Step {
       return micSound(state, event)
     case "frame":
       if (state.phase !== "live" || state.mode !== "video") return [state, []]
-      return [state, [{ do: "send", event: { type: "omni.input_video_frame.append", image: event.image } }]]
+      return [state, [{ do: "send", event: { type: "input_video_buffer.append", image: event.image } }]]
     case "played":
       if (state.answer?.itemId !== event.itemId) return [state, []]
       return [{ ...state, answer: { ...state.answer, playedMs: Math.max(state.answer.playedMs, event.playedMs) } }, []]

@@ -63,9 +63,11 @@ export function onServerEvent(state: CallState, event: RealtimeServerEvent, atMs
     case "omni.response.timing":
       return timing(state, event)
     case "omni.context.changed":
-      if (event.reason === "rebuilt") return [state, []]
+      if (event.reason === "rebuilt" || event.reason === "restored") return [state, []]
       return [{ ...state, notice: event.reason === "compacted" ? "context-compacted" : "sound-dropped" }, []]
     case "session.updated":
+    case "session.queued":
+    case "session.queue_update":
     case "conversation.created":
     case "rate_limits.updated":
     case "input_audio_buffer.cleared":
