@@ -86,6 +86,7 @@ export {
   INITIAL_STREAM_PROMPT,
   messagePiece,
   type StreamPromptState,
+  turnClosing,
   turnOpening,
 } from "./stream-prompt.ts"
 export { stripsOf, VisionEncoder, type VisionParts } from "./vision.ts"

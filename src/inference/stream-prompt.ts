@@ -63,9 +63,22 @@ export function messagePiece(
   return [piece, { ...state, turnDue: role === "user" ? false : role === "tool" ? state.turnDue : true }]
 }
 
-/** The piece that opens an answer, with the speaker's slot, and the state while it is generated. */
-export function answerPiece(parts: PromptParts, state: StreamPromptState): [piece: Prompt, next: StreamPromptState] {
-  const piece = buildPrompt(parts, [], {}, () => `${IM_END}\n${TTS_GENERATION_PROMPT}`)
+/** What ends the turn before an answer; nothing where only the first message stands, a closed turn of its own. */
+export function turnClosing({ turnDue, answer }: StreamPromptState): string {
+  return turnDue && answer === "none" ? "" : `${IM_END}\n`
+}
+
+/**
+ * The piece that opens an answer, with the speaker's slot, and the state while it is generated.
+ * @param options.recloses quirk of the official code: a turn that is closed is closed once more
+ */
+export function answerPiece(
+  parts: PromptParts,
+  state: StreamPromptState,
+  { recloses = true }: { readonly recloses?: boolean } = {},
+): [piece: Prompt, next: StreamPromptState] {
+  const closing = recloses ? `${IM_END}\n` : turnClosing(state)
+  const piece = buildPrompt(parts, [], {}, () => closing + TTS_GENERATION_PROMPT)
   return [piece, { ...state, turnDue: true, answer: "cut-off" }]
 }
 

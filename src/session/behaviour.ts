@@ -16,6 +16,18 @@ export type BehaviourOptions = {
   readonly firstPieceVerbatim: boolean
   /** When the speech ends before the text does: the text goes on and a new utterance speaks it, or both end. */
   readonly outlivesSpeech: boolean
+  /** Quirk of the official stream: an answer without a question closes the system prompt's turn once more. */
+  readonly reclosesTurns: boolean
+  /**
+   * The last token of an answer that was cut off, or grew too long, is remembered; the official stream forgets it, although
+   * it was shown.
+   */
+  readonly keepsLastToken: boolean
+  /**
+   * The started second of a turn is read when the turn ends. The official server reads it only together with a frame in full
+   * resolution, and otherwise loses up to a second of what was said.
+   */
+  readonly readsTail: "always" | "with-frame"
   /** How codes become sound. */
   readonly rendering: RenderOptions
   /** Frames of the first call: fewer make the first sound come earlier. */
@@ -28,6 +40,9 @@ const REFERENCE: BehaviourOptions = {
   officialText: true,
   firstPieceVerbatim: true,
   outlivesSpeech: false,
+  reclosesTurns: true,
+  keepsLastToken: false,
+  readsTail: "with-frame",
   rendering: REFERENCE_RENDERING,
   firstCallFrames: CALL_FRAMES,
 }
@@ -38,6 +53,9 @@ const LIVE: BehaviourOptions = {
   officialText: false,
   firstPieceVerbatim: false,
   outlivesSpeech: true,
+  reclosesTurns: false,
+  keepsLastToken: true,
+  readsTail: "always",
   rendering: LIVE_RENDERING,
   firstCallFrames: CALL_FRAMES,
 }

@@ -24,19 +24,21 @@ type SavedCall = {
   readonly audio: CacheSnapshot | null
   readonly ledger: LedgerData
   readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | null
+  readonly lastToken: number | null
   readonly ears: EarsData
   readonly gate: TurnGateData | null
   readonly answers: number
 }
 
 export function saveCall(model: OmniModel, { conversation, ears, gate, answers }: CallState): CallSnapshot {
-  const { prompt, cache, audio, ledger, answer } = conversation.saved
+  const { prompt, cache, audio, ledger, answer, lastToken } = conversation.saved
   const saved: SavedCall = {
     prompt,
     cache: cache.snapshot(),
     audio: audio ? audio.cache.snapshot() : null,
     ledger: ledger.data,
     answer: answer ?? null,
+    lastToken: lastToken ?? null,
     ears: ears.data,
     gate: gate ?? null,
     answers,
@@ -67,6 +69,7 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
     audio,
     ledger: new Ledger(saved.ledger),
     answer: saved.answer ?? undefined,
+    lastToken: saved.lastToken ?? undefined,
   })
   return {
     conversation,

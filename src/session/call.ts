@@ -177,7 +177,7 @@ export class Call {
     const reserve = Math.min(wished, Math.floor(this.room.limit / 4))
     this.conversation.makeRoom(reserve + 32, this.room)
     yield* this.waitingEvents.splice(0)
-    const opened = yield* inSteps(this.conversation.open())
+    const opened = yield* inSteps(this.conversation.open({ recloses: this.behaviour.reclosesTurns }))
     const { piece, hidden, speaker, record } = opened
     const maxNewTokens = Math.min(wished, this.room.limit - this.conversation.length)
     const seed = (merged.seed ?? 0) + this.answers++
@@ -210,7 +210,7 @@ export class Call {
       }
     } finally {
       this.isAnswering = false
-      this.conversation.close()
+      this.conversation.close(this.behaviour.keepsLastToken)
     }
   }
 
@@ -267,7 +267,8 @@ export class Call {
       if (turnEnd?.turn !== turn) yield* this.read(heard, 1)
       else {
         const frame = first!.frame ?? (lastFrameSlices > 1 ? turnEnd.lastFrame : undefined)
-        yield* this.read([{ ...first, ...(frame ? { frame } : {}) }], lastFrameSlices)
+        const isRead = this.behaviour.readsTail === "always" || (frame && lastFrameSlices > 1)
+        if (isRead) yield* this.read([{ ...first, ...(frame ? { frame } : {}) }], lastFrameSlices)
       }
       this.ears.remove(heard)
     }

@@ -17,11 +17,11 @@ import {
   type Prompt,
   type StreamPromptState,
   speakerState,
+  turnClosing,
   turnOpening,
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
-import { IM_END } from "../tokenizer/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import { type AnswerRecord, emptyAnswer } from "./answer.ts"
 import { textBesideCalls } from "./answer-text.ts"
@@ -59,6 +59,11 @@ export type ConversationState = {
   readonly ledger: Ledger
   /** The latest answer, where it can still be cut. */
   readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | undefined
+  /**
+   * The last token of an answer that was cut off or grew too long: it was said, but a sampled token enters the cache only with
+   * what follows it. It is read before the next piece.
+   */
+  readonly lastToken: number | undefined
 }
 
 /** Where a conversation stood. */
@@ -86,6 +91,7 @@ export class Conversation {
           audio: undefined,
           ledger: new Ledger(),
           answer: undefined,
+          lastToken: undefined,
         }
   }
 
@@ -133,16 +139,18 @@ export class Conversation {
     const { state, model } = this
     const { pieces, prompt } = this.pieces(messages, options)
     const total = pieces.reduce((sum, { piece }) => sum + piece.ids.length, 0)
-    if (options.room) this.makeRoom(total, options.room)
+    if (options.room) this.makeRoom(total + this.lastRows, options.room)
     const heard = state.audio?.cache.length
     const before = state.cache.length
     const ledger = state.ledger.copy()
     let audio = state.audio
     let { started } = state.prompt
     const embeds: HostTensor<"f32">[] = []
+    const last = this.lastEmbeds()
     let done = false
     try {
-      let at = before
+      let at = before + last.length
+      if (last.length > 0) ledger.closeAnswer(at)
       for (const { piece, openingLength, role } of pieces) {
         // Sound is remembered within one turn of the user.
         if (role !== "user") audio = undefined
@@ -157,15 +165,32 @@ export class Conversation {
         started = true
         at = end
       }
-      const [hidden] = yield* model.language.forward(state.cache, joinRows(embeds))
+      const [hidden] = yield* model.language.forward(state.cache, joinRows([...last, ...embeds]))
       done = true
+      this.lastTokenRead(last.length)
       state.prompt = prompt
       state.audio = audio
       state.ledger = ledger
-      return splitRows(pieces, embeds, hidden!)
+      return splitRows(pieces, embeds, hidden!, last.length)
     } finally {
       if (!done) this.restore(before, heard)
     }
+  }
+
+  private get lastRows(): number {
+    return this.state.lastToken === undefined ? 0 : 1
+  }
+
+  /** The row of the last answer's last token, if it was not read. */
+  private lastEmbeds(): HostTensor<"f32">[] {
+    const { lastToken } = this.state
+    return lastToken === undefined ? [] : [this.model.language.embed([lastToken])]
+  }
+
+  private lastTokenRead(rows: number): void {
+    const { answer } = this.state
+    if (answer && rows > 0) this.state.answer = { ...answer, end: answer.end + rows }
+    this.state.lastToken = undefined
   }
 
   /** The pieces of messages, before anything is encoded, and the prompt's state after them. */
@@ -187,42 +212,53 @@ export class Conversation {
 
   /** Reads an answer that was given earlier. */
   async *readAnswer(items: readonly ContentItem[], room?: Room): Steps<void> {
-    const content = [`${IM_END}\n<|im_start|>assistant\n`, ...items]
+    const content = [`${turnClosing(this.state.prompt)}<|im_start|>assistant\n`, ...items]
     yield* this.read([{ role: "assistant", content }], { ...(room ? { room } : {}), asAnswer: true })
     this.state.answer = undefined
     this.state.prompt = { ...answerCompleted(this.state.prompt), turnDue: true }
   }
 
-  /** Opens an answer: the sound before it is forgotten by the encoder, and the latest answer can no longer be cut. */
-  async *open(): Steps<OpenedAnswer> {
+  /**
+   * Opens an answer: the sound before it is forgotten by the encoder, and the latest answer can no longer be cut.
+   * @param options as of `answerPiece`
+   */
+  async *open(options: { readonly recloses?: boolean } = {}): Steps<OpenedAnswer> {
     const { state, model } = this
     if (!state.prompt.started) throw new InputError("respond: expected something to answer, got an empty conversation")
     const before = state.cache.length
     let done = false
     try {
-      const [piece, next] = answerPiece(model.prompts, state.prompt)
+      const [piece, next] = answerPiece(model.prompts, state.prompt, options)
       const embeds = model.language.embed(piece.ids)
-      const [hidden] = yield* model.language.forward(state.cache, embeds)
-      const speaker = await speakerState(model.language, hidden!, piece)
+      const last = this.lastEmbeds()
+      const [all] = yield* model.language.forward(state.cache, joinRows([...last, embeds]))
+      const [{ hidden }] = splitRows([{ piece }], [embeds], all!, last.length) as [ReadPiece]
+      const speaker = await speakerState(model.language, hidden, piece)
       const record = emptyAnswer()
       done = true
       state.prompt = next
       state.audio = undefined
       state.ledger = state.ledger.copy()
-      state.ledger.openAnswer(before, state.cache.length)
+      if (last.length > 0) state.ledger.closeAnswer(before + last.length)
+      state.ledger.openAnswer(before + last.length, state.cache.length)
+      state.lastToken = undefined
       state.answer = { record, textStart: state.cache.length, end: state.cache.length }
-      return { piece, embeds, hidden: hidden!, speaker, record }
+      return { piece, embeds, hidden, speaker, record }
     } finally {
       if (!done) this.restore(before, state.audio?.cache.length)
     }
   }
 
-  /** Says that nothing more is written to the open answer. */
-  close(): void {
+  /**
+   * Says that nothing more is written to the open answer.
+   * @param keepsLastToken whether the last token of an answer that did not come to its own end is remembered
+   */
+  close(keepsLastToken = false): void {
     const { answer } = this.state
     if (!answer) return
     const { record, textStart } = answer
     const end = Math.min(this.state.cache.length, textStart + record.ids.length)
+    this.state.lastToken = keepsLastToken && !isComplete(record) ? record.ids[end - textStart] : undefined
     this.state.cache.truncate(end)
     this.state.answer = { record, textStart, end }
     this.state.ledger.closeAnswer(end)
@@ -251,6 +287,7 @@ export class Conversation {
       ledger.cut(keptEnd, end)
       if (this.marked) this.marked = { ...this.marked, length: this.marked.length - (end - keptEnd) }
     }
+    if (kept < record.ids.length) this.state.lastToken = undefined
     const last = ledger.latestIsAnswer()
     if (last) this.state.prompt = { ...this.state.prompt, answer: "cut-off", turnDue: true }
     if (this.marked?.afterAnswer) {
@@ -358,9 +395,10 @@ function splitRows(
   pieces: readonly { readonly piece: Prompt }[],
   embeds: readonly HostTensor<"f32">[],
   hidden: HostTensor,
+  skippedRows: number,
 ): ReadPiece[] {
   const data = f32Data(hidden)
-  let at = 0
+  let at = skippedRows * hidden.shape[2]!
   return pieces.map(({ piece }, i) => {
     const { shape, data: own } = embeds[i]!
     const rows = f32(shape, data.subarray(at, at + own.length))
