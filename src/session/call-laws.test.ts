@@ -91,6 +91,7 @@ type Step =
   | { readonly do: "perceive"; readonly leaveAfter: number }
   | { readonly do: "append"; readonly role: "user" | "assistant" | "tool"; readonly text: string }
   | { readonly do: "clear" }
+  | { readonly do: "keep" }
   | { readonly do: "restore" }
 
 const plainText = fc
@@ -115,7 +116,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     role: fc.constantFrom("user", "assistant", "tool"),
     text: plainText,
   }),
-  fc.record({ do: fc.constant("clear" as const) }),
+  fc.record({ do: fc.constantFrom("clear" as const, "keep" as const) }),
   fc.record({ do: fc.constant("restore" as const) }),
 )
 
@@ -162,7 +163,10 @@ class Listener {
         if (step.role === "assistant") this.said.push(step.text)
         return
       case "clear":
-        return call.clear()
+        if (call.clear()) call.rewind()
+        return
+      case "keep":
+        return call.keep()
       case "interrupt":
         return this.interrupt(step.heardMs)
       case "respond":

@@ -67,7 +67,7 @@ export type ConversationState = {
 }
 
 /** Where a conversation stood. */
-type Mark = Pick<ConversationState, "prompt" | "audio"> & {
+type Mark = Pick<ConversationState, "prompt" | "audio" | "lastToken"> & {
   readonly length: number
   readonly audioFrames: number
   /** Whether the latest answer was the last thing said. */
@@ -285,9 +285,15 @@ export class Conversation {
       if (end === cache.length) cache.truncate(keptEnd)
       else this.model.language.forget(cache, keptEnd, end)
       ledger.cut(keptEnd, end)
-      if (this.marked) this.marked = { ...this.marked, length: this.marked.length - (end - keptEnd) }
+      if (this.marked) {
+        const { length } = this.marked
+        this.marked = { ...this.marked, length: length - Math.max(0, Math.min(length, end) - keptEnd) }
+      }
     }
-    if (kept < record.ids.length) this.state.lastToken = undefined
+    if (kept < record.ids.length) {
+      this.state.lastToken = undefined
+      if (this.marked) this.marked = { ...this.marked, lastToken: undefined }
+    }
     const last = ledger.latestIsAnswer()
     if (last) this.state.prompt = { ...this.state.prompt, answer: "cut-off", turnDue: true }
     if (this.marked?.afterAnswer) {
@@ -342,9 +348,10 @@ export class Conversation {
 
   /** Remembers where the conversation stands, unless it does already. */
   mark(): void {
-    const { prompt, audio, cache, ledger } = this.state
+    const { prompt, audio, cache, ledger, lastToken } = this.state
     const audioFrames = audio?.cache.length ?? 0
-    this.marked ??= { prompt, audio, length: cache.length, audioFrames, afterAnswer: ledger.latestIsAnswer() }
+    const { length } = cache
+    this.marked ??= { prompt, audio, lastToken, length, audioFrames, afterAnswer: ledger.latestIsAnswer() }
   }
 
   unmark(): void {
@@ -360,6 +367,9 @@ export class Conversation {
     state.ledger = state.ledger.copy()
     state.ledger.truncate(marked.length)
     state.prompt = marked.prompt
+    state.lastToken = marked.lastToken
+    const { answer } = state
+    if (answer) state.answer = { ...answer, end: Math.min(answer.end, marked.length) }
     marked.audio?.cache.truncate(marked.audioFrames)
     state.audio = marked.audio
   }

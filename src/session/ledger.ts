@@ -125,7 +125,11 @@ export class Ledger {
   truncate(length: number): void {
     this.turns = this.turns
       .filter(({ start }) => start < length)
-      .map((turn) => ({ ...turn, unitEnds: turn.unitEnds.filter((end) => end <= length) }))
+      .map(({ unitEnds, answer, ...turn }) => ({
+        ...turn,
+        unitEnds: unitEnds.filter((end) => end <= length),
+        answer: answer && { ...answer, end: Math.min(answer.end, length) },
+      }))
     this.media = this.media.filter(({ end }) => end <= length)
   }
 
