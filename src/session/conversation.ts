@@ -14,27 +14,20 @@ import {
   INITIAL_STREAM_PROMPT,
   type Message,
   messagePiece,
-  type Prompt,
   type StreamPromptState,
   speakerState,
   turnClosing,
   turnOpening,
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
-import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
+import type { HostTensor } from "../tensor/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import { type AnswerRecord, emptyAnswer } from "./answer.ts"
 import { textBesideCalls } from "./answer-text.ts"
 import { heardTokens, isComplete } from "./heard.ts"
 import { type DropPlan, Ledger } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
-
-/** What a piece was read as: for comparing and for the answer that follows. */
-export type ReadPiece = {
-  readonly piece: Prompt
-  readonly embeds: HostTensor<"f32"> // [1, T, D]
-  readonly hidden: HostTensor // [1, T, D], before the final norm
-}
+import { joinRows, type ReadPiece, splitRows } from "./read-pieces.ts"
 
 /** How much may be remembered, and who is told when something had to be forgotten. */
 export type Room = {
@@ -385,34 +378,4 @@ function commonLength(a: readonly number[], b: readonly number[]): number {
   let length = 0
   while (length < b.length && a[length] === b[length]) length++
   return length
-}
-
-/** [1, T1, D], [1, T2, D], … → [1, T1 + T2 + …, D]. */
-function joinRows(parts: readonly HostTensor<"f32">[]): HostTensor<"f32"> {
-  if (parts.length === 1) return parts[0]!
-  const width = parts[0]!.shape[2]!
-  const steps = parts.reduce((sum, { shape }) => sum + shape[1]!, 0)
-  const data = new Float32Array(steps * width)
-  let at = 0
-  for (const part of parts) {
-    data.set(f32Data(part), at)
-    at += part.data.length
-  }
-  return f32([1, steps, width], data)
-}
-
-function splitRows(
-  pieces: readonly { readonly piece: Prompt }[],
-  embeds: readonly HostTensor<"f32">[],
-  hidden: HostTensor,
-  skippedRows: number,
-): ReadPiece[] {
-  const data = f32Data(hidden)
-  let at = skippedRows * hidden.shape[2]!
-  return pieces.map(({ piece }, i) => {
-    const { shape, data: own } = embeds[i]!
-    const rows = f32(shape, data.subarray(at, at + own.length))
-    at += own.length
-    return { piece, embeds: embeds[i]!, hidden: rows }
-  })
 }
