@@ -117,6 +117,28 @@ describe("a call", () => {
     expect(sent(after)[0]).toMatchObject({ audio_end_ms: 1000 }) // never more than came
   })
 
+  test("muting in the middle of a word ends the turn: a little silence follows, then nothing", () => {
+    const chunk = (atMs: number): CallEvent => ({ type: "mic-sound", audio: audioOf(500), ms: 500, atMs })
+    const story = [{ type: "mute", on: true } as const, ...[1, 2, 3, 4, 5].map(chunk)]
+    const { state, effects } = play([chunk(0), ...story], live())
+    expect(types(effects)).toEqual(Array(4).fill("input_audio_buffer.append"))
+    expect(types(play([{ type: "mute", on: false }, chunk(9)], state).effects)).toEqual(["input_audio_buffer.append"])
+  })
+
+  test("an interrupted answer has a real-time factor as well: how fast its sound came", () => {
+    const story: CallEvent[] = [
+      server({ type: "response.created", response: { id: "r1" } }, 1000),
+      item("r1", "a1"),
+      server({ type: "response.output_audio.delta", ...inPart("r1", "a1"), delta: audioOf(500) }, 1300),
+      { type: "sound-started", itemId: "a1", atMs: 1300 },
+      server({ type: "response.output_audio.delta", ...inPart("r1", "a1"), delta: audioOf(1500) }, 1800),
+      { type: "interrupt" },
+      { type: "flushed", itemId: "a1", playedMs: 100 },
+      done("r1", "cancelled"),
+    ]
+    expect(play(story, live()).state.timings).toMatchObject([{ responseId: "r1", realTimeFactor: 0.4 }])
+  })
+
   test("push-to-talk sends only what is held, and answers when it is let go", () => {
     const push = live({ turns: "push" })
     const chunk: CallEvent = { type: "mic-sound", audio: audioOf(100), ms: 100, atMs: 0 }

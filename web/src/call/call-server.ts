@@ -36,12 +36,12 @@ export function onServerEvent(state: CallState, event: RealtimeServerEvent, atMs
       ]
     case "response.created": {
       const answer = { responseId: event.response.id, itemId: undefined, receivedMs: 0, playedMs: 0, running: true }
-      return [{ ...state, answer: { ...answer, createdAtMs: atMs } }, []]
+      return [{ ...state, answer: { ...answer, createdAtMs: atMs, madeMs: 0, madeAtMs: atMs } }, []]
     }
     case "response.output_item.added":
       return itemAdded(state, event)
     case "response.output_audio.delta":
-      return sound(state, event.item_id, event.delta)
+      return sound(state, event.item_id, event.delta, atMs)
     case "response.output_audio.done":
       if (state.silenced.includes(event.item_id)) return [state, []]
       return [state, [{ do: "end-sound", itemId: event.item_id }]]
@@ -124,14 +124,17 @@ function itemAdded(
 ): Step {
   if (item.type !== "message" || item.id === undefined || state.answer?.responseId !== response_id) return [state, []]
   const lines = withLine(state.lines, item.id, "assistant", { state: "open", add: "" })
-  return [{ ...state, lines, answer: { ...state.answer, itemId: item.id } }, []]
+  // Sound is counted by item: an answer may have several.
+  const counts = state.answer.itemId === item.id ? {} : { receivedMs: 0, playedMs: 0 }
+  return [{ ...state, lines, answer: { ...state.answer, ...counts, itemId: item.id } }, []]
 }
 
-function sound(state: CallState, itemId: string, audio: string): Step {
+function sound(state: CallState, itemId: string, audio: string, atMs: number): Step {
   const { answer } = state
   if (answer?.itemId !== itemId || state.silenced.includes(itemId)) return [state, []]
-  const receivedMs = answer.receivedMs + pcmMsOfBase64(audio)
-  return [{ ...state, spoken: true, answer: { ...answer, receivedMs } }, [{ do: "play", itemId, audio }]]
+  const ms = pcmMsOfBase64(audio)
+  const heard = { ...answer, receivedMs: answer.receivedMs + ms, madeMs: answer.madeMs + ms, madeAtMs: atMs }
+  return [{ ...state, spoken: true, answer: heard }, [{ do: "play", itemId, audio }]]
 }
 
 function responseDone(state: CallState, id: string, status: string): Step {
@@ -139,7 +142,20 @@ function responseDone(state: CallState, id: string, status: string): Step {
   const notice = status === "failed" ? "answer-failed" : state.notice
   // An answer without sound ends the wait as well.
   const askedAtMs = state.answer.receivedMs > 0 && status === "completed" ? state.askedAtMs : undefined
-  return [{ ...state, notice, askedAtMs, answer: { ...state.answer, running: false } }, []]
+  const ended = { ...state, notice, askedAtMs, answer: { ...state.answer, running: false } }
+  return [{ ...ended, timings: withFactor(state) }, []]
+}
+
+/** Less sound says too little about the speed. */
+const LEAST_MADE_MS = 1000
+
+/** The server tells the factor of whole answers; of one that was interrupted the page saw how fast its sound came. */
+function withFactor({ answer, timings }: CallState): CallState["timings"] {
+  if (!answer || answer.madeMs < LEAST_MADE_MS) return timings
+  const realTimeFactor = (answer.madeAtMs - answer.createdAtMs) / answer.madeMs
+  return timings.map((one) =>
+    one.responseId === answer.responseId && one.realTimeFactor === undefined ? { ...one, realTimeFactor } : one,
+  )
 }
 
 function retrieved(

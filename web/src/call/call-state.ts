@@ -22,6 +22,9 @@ export type Answer = {
   readonly playedMs: number
   readonly running: boolean
   readonly createdAtMs: number
+  /** Sound that came before the answer ended or was stopped, and when the last of it did. */
+  readonly madeMs: number
+  readonly madeAtMs: number
 }
 
 /** How fast an answer came. */

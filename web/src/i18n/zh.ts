@@ -79,7 +79,7 @@ export const zh: Messages = {
   exportHint: "将最近 30 分钟的声音保存为 WAV：左声道是您，右声道是回答",
   clearCall: "清空",
 
-  talkMode: "轮流方式",
+  talkMode: "说话方式",
   handsFree: "免按键",
   pushToTalk: "按住说话",
   voice: "声音",

@@ -4,9 +4,11 @@ import type { Attachment } from "../chat/attachments.ts"
 import { useMessages } from "../i18n/index.ts"
 import { Icon } from "./icons.tsx"
 
-export function AttachmentView({ attachment }: { attachment: Attachment }) {
+/** @param props.small a picture of it, to be looked at and not to be played */
+export function AttachmentView({ attachment, small }: { attachment: Attachment; small?: boolean }) {
   const { kind, url, name } = attachment
   if (kind === "image") return <img src={url} alt={name} />
+  if (kind === "video" && small) return <video src={url} muted playsInline preload="auto" aria-label={name} />
   // biome-ignore lint/a11y/useMediaCaption: the person's own file; nobody has written captions for it.
   if (kind === "audio") return <audio src={url} controls aria-label={name} />
   // biome-ignore lint/a11y/useMediaCaption: the person's own file; nobody has written captions for it.
@@ -48,7 +50,7 @@ export function Composer(props: Props) {
         <ul className="attachments">
           {attachments.map((one) => (
             <li key={one.id} className="attachment" data-kind={one.kind}>
-              <AttachmentView attachment={one} />
+              <AttachmentView attachment={one} small />
               <span className="attachment-name">{one.name}</span>
               <button
                 type="button"

@@ -1,5 +1,5 @@
 /** @file How fast answers come: two figures and a small plot of the first sound. */
-import { useEffect, useRef } from "react"
+import { useEffect, useMemo, useRef, useSyncExternalStore } from "react"
 import uPlot from "uplot"
 import "uplot/dist/uPlot.min.css"
 import type { Timing } from "../call/call-state.ts"
@@ -53,8 +53,21 @@ function Plot({ values, label, theme }: { values: readonly number[]; label: stri
   return <div ref={element} className="plot" role="img" aria-label={label} />
 }
 
+/** Colours that follow the device change without the page being drawn anew. */
+function useDark(): boolean {
+  const query = useMemo(() => matchMedia("(prefers-color-scheme: dark)"), [])
+  return useSyncExternalStore(
+    (changed) => {
+      query.addEventListener("change", changed)
+      return () => query.removeEventListener("change", changed)
+    },
+    () => query.matches,
+  )
+}
+
 export function Speed({ timings, theme }: { timings: readonly Timing[]; theme: string }) {
   const words = useMessages()
+  const dark = useDark()
   const sounds = timings.flatMap(({ firstSoundMs }) => (firstSoundMs === undefined ? [] : [firstSoundMs])).slice(-30)
   const last = sounds.at(-1)
   const factor = timings.findLast(({ realTimeFactor }) => realTimeFactor !== undefined)?.realTimeFactor
@@ -71,7 +84,9 @@ export function Speed({ timings, theme }: { timings: readonly Timing[]; theme: s
           <dd data-test="real-time-factor">{factor === undefined ? words.noFigure : factor.toFixed(2)}</dd>
         </div>
       </dl>
-      {sounds.length > 1 ? <Plot values={sounds} theme={theme} label={words.latencyPlot(sounds.length)} /> : undefined}
+      {sounds.length > 1 ? (
+        <Plot values={sounds} theme={`${theme} ${dark}`} label={words.latencyPlot(sounds.length)} />
+      ) : undefined}
     </section>
   )
 }
