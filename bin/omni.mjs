@@ -5,12 +5,15 @@
  * what to do where no Node.js will do.
  */
 import { spawn } from "node:child_process"
+import { existsSync } from "node:fs"
 import { constants } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { bundledNode, isOldNode, nodeProblem, ROOT } from "../scripts/check-node.mjs"
 
-const entry = join(ROOT, "src", "cli", "omni.ts")
+// A clone runs its sources; the installed package has what was built of them.
+const source = join(ROOT, "src", "cli", "omni.ts")
+const entry = existsSync(source) ? source : join(ROOT, "dist", "cli", "omni.js")
 const node = isOldNode() ? bundledNode() : process.execPath
 
 /** Weights of gigabytes in huge pages load with a third of the page faults; glibc reads this when a process starts. */

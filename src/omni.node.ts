@@ -13,7 +13,7 @@ import { cacheFolder, type Environment, hubSettings, modelFolder } from "./omni.
 import { type AnswerEvent, type ChatOptions, spokenPrompt } from "./session/index.ts"
 import { CheckpointError } from "./util/index.ts"
 
-export { floatToInt16, writeWav } from "./audio/index.ts"
+export { concatPcm, floatToInt16, readWavMono, writeWav } from "./audio/index.ts"
 export type { EngineStats, ModelInfo } from "./engine/index.ts"
 export type { RgbaImage, RgbImage } from "./image/index.ts"
 export type { AudioInput, FileInput, ImageInput, PcmInput } from "./media/index.ts"
