@@ -53,7 +53,10 @@ export async function admitted<T>(context: ServerContext, info: RequestInfo, wor
 
 /** A place among the running requests; the caller gives it back. */
 export async function enter(context: ServerContext, info: RequestInfo): Promise<() => void> {
-  return await context.admission.enter(info.owner, info.signal, (before) => {
+  let told = false
+  return await context.admission.enter(info.owner, info.signal, ({ before }) => {
+    if (told) return
+    told = true
     info.note({ queuedBehind: before })
     info.header("x-omni-queue-position", String(before + 1))
   })

@@ -41,11 +41,7 @@ export async function chatCompletions(request: Request, context: ServerContext, 
   if (!body.stream)
     return Response.json(await admitted(context, info, () => wholeAnswer(body, options, head, context, info)))
   const leave = await enter(context, info)
-  return await eventStream(chunks(body, options, head, context, info), {
-    done: leave,
-    requestId: info.id,
-    onError: (error) => info.note({ streamError: error instanceof Error ? error.name : "unknown" }),
-  })
+  return await eventStream(chunks(body, options, head, context, info), leave, context, info)
 }
 
 /** The n-th of several answers: the next seed, or greedy ones would only be equal anyway. */

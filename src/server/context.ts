@@ -14,6 +14,8 @@ export type EngineSource = {
   readonly ready: boolean
   /** How often it was started. */
   readonly starts: number
+  /** Resolves when the engine takes work. @throws the signal's reason */
+  whenReady(signal: AbortSignal): Promise<void>
 }
 
 export type ServerLimits = {
@@ -29,6 +31,8 @@ export type ServerLimits = {
   readonly totalMs: number
   /** So long without anything from the engine ends a request. */
   readonly idleMs: number
+  /** A stream that is not read for so long ends. */
+  readonly stallMs: number
 }
 
 export const DEFAULT_LIMITS: ServerLimits = {
@@ -39,6 +43,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   maxImages: 64,
   totalMs: 1_800_000,
   idleMs: 300_000,
+  stallMs: 60_000,
 }
 
 export type ServerContext = {
@@ -47,7 +52,10 @@ export type ServerContext = {
   readonly model: string
   readonly createdAt: number
   readonly limits: ServerLimits
+  /** Places of requests. */
   readonly admission: Admission
+  /** Places of Realtime sessions. */
+  readonly sessions: Admission
   readonly metrics: Metrics
   readonly log: Logger
   readonly voices: Voices

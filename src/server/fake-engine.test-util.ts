@@ -93,6 +93,9 @@ export function fakeEngine(stepMs = 2): FakeEngine {
       const openCalls = calls.filter(({ isOpen }) => isOpen).length
       return { activeTasks: engine.running, openCalls, memoryBytes: 1 }
     },
+    async whenReady(signal) {
+      while (life.signal.aborted) await sleep(2, undefined, { signal })
+    },
     die: () => life.abort(),
     revive() {
       life = new AbortController()

@@ -6,6 +6,8 @@ import type { AnswerEvent } from "../session/index.ts"
 /** Levels that are read when somebody asks. */
 export type Levels = {
   readonly sessions: () => number
+  readonly sessionsWaiting: () => number
+  readonly behindSeconds: () => number
   readonly running: () => number
   readonly waiting: () => number
   readonly ready: () => boolean
@@ -30,6 +32,8 @@ export function createMetrics(levels: Levels) {
   gauge("omni_realtime_sessions", "Open Realtime sessions", levels.sessions)
   gauge("omni_requests_running", "Requests that the engine works on", levels.running)
   gauge("omni_requests_waiting", "Requests in the queue", levels.waiting)
+  gauge("omni_realtime_waiting", "Realtime connections in the queue", levels.sessionsWaiting)
+  gauge("omni_realtime_behind_seconds", "Sound that the slowest session waits to be heard", levels.behindSeconds)
   gauge("omni_ready", "1 when the engine takes work", () => (levels.ready() ? 1 : 0))
   gauge("omni_engine_starts", "How often the engine was started", levels.engineStarts)
   gauge("omni_server_memory_bytes", "Resident memory of the server process", () => process.memoryUsage.rss())
@@ -48,6 +52,12 @@ export function createMetrics(levels: Levels) {
     name: "omni_requests_total",
     help: "Requests by route and status",
     labelNames: ["route", "status"],
+    registers: [...registers],
+  })
+  const cuts = new Counter({
+    name: "omni_realtime_cut_total",
+    help: "Realtime connections that the server ended, by reason",
+    labelNames: ["reason"],
     registers: [...registers],
   })
   const promptTokens = new Counter({
@@ -75,6 +85,9 @@ export function createMetrics(levels: Levels) {
     request(route: string, status: number, ms: number): void {
       requests.inc({ route, status })
       duration.observe(ms / 1000)
+    },
+    cut(reason: string): void {
+      cuts.inc({ reason })
     },
     answer(event: Extract<AnswerEvent, { type: "turn-end" }>): void {
       const { timings, audioMs } = event

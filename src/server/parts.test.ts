@@ -128,9 +128,6 @@ describe("voices", () => {
     expect(second.find(voice.id, "one")).toBe(sound)
     expect(second.find("alloy", "one")).toBeUndefined()
     expect(() => second.find("Änna 2", "two")).toThrow("voice: expected a known voice")
-    expect(second.findShared("Änna 2")).toBeUndefined()
-    expect(second.findShared(voice.id)).toBe(sound)
-    expect(second.findShared("Bob")).toBeDefined()
     for (const name of readdirSync(place)) {
       expect(name).toMatch(/^voice_[\w-]{16}\.(json|wav)$/)
       expect(statSync(join(place, name)).mode & 0o077).toBe(0)

@@ -7,6 +7,7 @@ import { OpenAIRealtimeWS } from "openai/realtime/ws"
 import { afterEach, expect, test } from "vitest"
 import { WebSocket } from "ws"
 import { parseServerEvent, type RealtimeServerEvent } from "../protocol/index.ts"
+import { Admission } from "./admission.ts"
 import { ClientSecrets } from "./client-secrets.ts"
 import { WORDS } from "./fake-call.test-util.ts"
 import { fakeEngine } from "./fake-engine.test-util.ts"
@@ -23,6 +24,7 @@ async function serve(options: Partial<RealtimeOptions> = {}) {
     engine: fakeEngine(),
     model: "m",
     secrets: new ClientSecrets(),
+    admission: new Admission({ maxRunning: 64, maxWaiting: 0 }),
     decodeImage: () => Promise.reject(new Error("no pictures here")),
     ...options,
   })
@@ -239,7 +241,7 @@ test("the stock agents transport connects, configures and speaks", async () => {
 })
 
 test("garbage and silent connections are bounded and leave others unharmed", async () => {
-  const { url, realtime } = await serve({ maxSessions: 20, pingMs: 100 })
+  const { url, realtime } = await serve({ admission: new Admission({ maxRunning: 20, maxWaiting: 0 }), pingMs: 100 })
   const good = connect(url)
   await good.seen("session.created")
   let refused = 0

@@ -10,9 +10,9 @@ export type SoundFormat = keyof typeof SOUND_TYPES
 
 export type SoundEncoder = {
   /** Bytes before the first sound. */
-  readonly head: Uint8Array
-  push(pcm: Float32Array): Uint8Array
-  flush(): Uint8Array
+  readonly head: Uint8Array<ArrayBuffer>
+  push(pcm: Float32Array): Uint8Array<ArrayBuffer>
+  flush(): Uint8Array<ArrayBuffer>
 }
 
 /** @throws HttpError 400 for a format without an encoder */

@@ -6,6 +6,7 @@ import { speechRequestSchema } from "../protocol/index.ts"
 import { type ChatMessage, type ChatOptions, voicePrompt } from "../session/index.ts"
 import { answerEvents, enter } from "./answers.ts"
 import { readForm, readJson } from "./body.ts"
+import { byteStream } from "./byte-stream.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 import { checkModel } from "./models.ts"
@@ -38,13 +39,10 @@ export async function speech(request: Request, context: ServerContext, info: Req
   try {
     const encoder = await createSoundEncoder(format)
     const pieces = soundPieces(options, encoder, context, info)
-    if (body.stream_format === "sse")
-      return await eventStream(speechEvents(pieces), {
-        done: leave,
-        requestId: info.id,
-        onError: (error) => info.note({ streamError: error instanceof Error ? error.name : "unknown" }),
-      })
-    return await soundStream(pieces, SOUND_TYPES[format], leave)
+    if (body.stream_format === "sse") return await eventStream(speechEvents(pieces), leave, context, info)
+    // A failure after its start cuts the connection: no byte of sound may be an error message.
+    const stream = await byteStream(pieces, { done: leave, stallMs: context.limits.stallMs })
+    return new Response(stream, { headers: { "content-type": SOUND_TYPES[format] } })
   } catch (error) {
     leave()
     throw error
@@ -58,7 +56,7 @@ async function* soundPieces(
   encoder: Awaited<ReturnType<typeof createSoundEncoder>>,
   context: ServerContext,
   info: RequestInfo,
-): AsyncGenerator<Uint8Array, Usage, void> {
+): AsyncGenerator<Uint8Array<ArrayBuffer>, Usage, void> {
   let usage: Usage = { input_tokens: 0, output_tokens: 0, total_tokens: 0 }
   let begun = false
   for await (const event of answerEvents(options, context, info)) {
@@ -79,7 +77,9 @@ async function* soundPieces(
   return usage
 }
 
-async function* speechEvents(pieces: AsyncGenerator<Uint8Array, Usage, void>): AsyncGenerator<unknown, void, void> {
+async function* speechEvents(
+  pieces: AsyncGenerator<Uint8Array<ArrayBuffer>, Usage, void>,
+): AsyncGenerator<unknown, void, void> {
   try {
     for (;;) {
       const { done, value } = await pieces.next()
@@ -92,37 +92,6 @@ async function* speechEvents(pieces: AsyncGenerator<Uint8Array, Usage, void>): A
   } finally {
     await pieces.return(undefined as never)
   }
-}
-
-/** A chunked body. A failure after its start cuts the connection: no byte of sound may be an error message. */
-async function soundStream(
-  pieces: AsyncGenerator<Uint8Array, Usage, void>,
-  type: string,
-  done: () => void,
-): Promise<Response> {
-  let next: IteratorResult<Uint8Array, Usage> | undefined = await pieces.next()
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        const { done: ended, value } = next ?? (await pieces.next())
-        next = undefined
-        if (!ended) {
-          controller.enqueue(value)
-          return
-        }
-        done()
-        controller.close()
-      } catch (error) {
-        done()
-        controller.error(error)
-      }
-    },
-    async cancel() {
-      done()
-      await pieces.return(undefined as never).catch(() => undefined)
-    },
-  })
-  return new Response(body, { headers: { "content-type": type } })
 }
 
 const voiceObject = ({ id, name, createdAt, sha256 }: StoredVoice) => ({

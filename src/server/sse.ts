@@ -1,9 +1,17 @@
 /** @file Server-sent events: one `data:` line per JSON object, errors inside the stream once it has begun. */
+import { byteStream } from "./byte-stream.ts"
+import type { RequestInfo, ServerContext } from "./context.ts"
 import { errorBody, toHttpError } from "./errors.ts"
 
 const encoder = new TextEncoder()
 const line = (value: unknown) =>
   encoder.encode(`data: ${typeof value === "string" ? value : JSON.stringify(value)}\n\n`)
+
+async function* lines(
+  values: AsyncGenerator<unknown, void, void>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+  for await (const value of values) yield line(value)
+}
 
 /**
  * A response that carries what `values` yields. The first value is waited for, so that a failure before it keeps its status.
@@ -11,39 +19,15 @@ const line = (value: unknown) =>
  */
 export async function eventStream(
   values: AsyncGenerator<unknown, void, void>,
-  { done, requestId, onError }: { done: () => void; requestId: string; onError: (error: unknown) => void },
+  done: () => void,
+  { limits }: Pick<ServerContext, "limits">,
+  info: RequestInfo,
 ): Promise<Response> {
-  let next: Promise<IteratorResult<unknown, void>>
-  try {
-    next = Promise.resolve(await values.next())
-  } catch (error) {
-    done()
-    throw error
+  const onError = (error: unknown) => {
+    info.note({ streamError: error instanceof Error ? error.name : "unknown" })
+    return line(errorBody(toHttpError(error, info.id)))
   }
-  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    async pull(controller) {
-      try {
-        const { done: ended, value } = await next
-        if (ended) {
-          done()
-          controller.close()
-          return
-        }
-        controller.enqueue(line(value))
-        next = values.next()
-        next.catch(() => undefined) // it is awaited at the next pull
-      } catch (error) {
-        onError(error)
-        done()
-        controller.enqueue(line(errorBody(toHttpError(error, requestId))))
-        controller.close()
-      }
-    },
-    async cancel() {
-      done()
-      await values.return(undefined).catch(() => undefined)
-    },
-  })
+  const body = await byteStream(lines(values), { done, stallMs: limits.stallMs, onError })
   return new Response(body, {
     headers: {
       "content-type": "text/event-stream; charset=utf-8",

@@ -76,6 +76,14 @@ export class Supervisor implements EngineSource, AsyncDisposable {
     return this.#process?.pid
   }
 
+  async whenReady(signal: AbortSignal): Promise<void> {
+    while (!this.#ready) {
+      const either = AbortSignal.any([signal, this.#stop.signal])
+      either.throwIfAborted()
+      await pause(50, either)
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     this.#ready = false

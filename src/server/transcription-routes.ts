@@ -47,11 +47,7 @@ export async function transcriptions(
   info.note({ soundSeconds: Math.round(seconds * 10) / 10 })
   const leave = await enter(context, info)
   if (fields.stream) {
-    return await eventStream(transcriptEvents(task, fields, sound, context, info), {
-      done: leave,
-      requestId: info.id,
-      onError: (error) => info.note({ streamError: error instanceof Error ? error.name : "unknown" }),
-    })
+    return await eventStream(transcriptEvents(task, fields, sound, context, info), leave, context, info)
   }
   try {
     const segments: Heard[] = []

@@ -92,12 +92,6 @@ export class Voices {
     })
   }
 
-  /** By its unguessable id alone, whoever owns it; for sessions that know no owner. Names work for voices without owner. */
-  findShared(nameOrId: string): Sound | undefined {
-    const byName = [...this.#voices.values()].find(({ voice }) => voice.owner === "" && voice.name === nameOrId)
-    return (this.#voices.get(nameOrId) ?? byName)?.sound
-  }
-
   /** @throws HttpError 400, 409; InputError for a file that is no sound */
   async add(name: string, file: Uint8Array, owner: string, nowMs: number): Promise<StoredVoice> {
     const parsed = voiceNameSchema.safeParse(name)
