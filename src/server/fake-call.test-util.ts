@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { CallParts, EngineCall } from "../engine/index.ts"
-import { type AnswerEvent, type CallOptions, type RespondOptions, textUsage } from "../session/index.ts"
+import { type AnswerEvent, type CallEvent, type CallOptions, type RespondOptions, textUsage } from "../session/index.ts"
 import { BackendError } from "../util/index.ts"
 
 export const WORDS = ["One ", "two ", "three ", "four."]
@@ -16,6 +16,8 @@ export type FakeCall = EngineCall & {
   /** What a model would know: `heard 300`, `text hi`, `frame 2x3`, `tool: 5`, `assistant: One two`. */
   readonly context: readonly string[]
   readonly isOpen: boolean
+  /** Reports an event, as the engine would. */
+  readonly report: (event: CallEvent) => void
 }
 
 export type FakeCallParts = CallParts & {
@@ -83,7 +85,8 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     entries.push(entry)
     let finishReason: Extract<AnswerEvent, { type: "turn-end" }>["finishReason"] = "stop"
     try {
-      const wantsTool = tool !== undefined && asked?.kind === "text" && asked.words[0]!.includes("weather")
+      const wantsTool =
+        tool !== undefined && (asked?.kind === "text" || asked?.kind === "user") && asked.words[0]!.includes("weather")
       if (wantsTool && format?.type !== "text") {
         finishReason = "tool-calls"
         for (const city of asked.words[0]!.includes("two") ? ["Paris", "Rome"] : ["Paris"])
@@ -122,6 +125,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     get context() {
       return entries.map(print)
     },
+    report: (event) => onEvent?.(event),
     get isOpen() {
       return open
     },

@@ -23,8 +23,9 @@ const INFO: Engine["info"] = {
   untrained: false,
 }
 
-export type FakeEngine = Engine &
+export type FakeEngine = Omit<Engine, "chat"> &
   EngineSource & {
+    chat: Engine["chat"]
     readonly questions: ChatOptions[]
     /** Open and closed ones, in the order of their opening. */
     readonly calls: readonly FakeCall[]

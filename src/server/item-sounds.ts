@@ -7,7 +7,9 @@ const MAX_RECENT_MS = 120_000
 const MAX_KEPT_MS = 120_000
 
 function to16Bit(pcm: Float32Array): Int16Array {
-  return Int16Array.from(pcm, (value) => Math.max(-32_768, Math.min(32_767, Math.round(value * 32_768))))
+  const samples = new Int16Array(pcm.length)
+  for (let i = 0; i < pcm.length; i++) samples[i] = Math.max(-32_768, Math.min(32_767, Math.round(pcm[i]! * 32_768)))
+  return samples
 }
 
 function toSound(pieces: readonly { readonly samples: Int16Array }[], sampleRateHz: number): Sound {
@@ -35,6 +37,11 @@ export class RecentSound {
     this.endMs = startMs + (pcm.length * 1000) / rateHz
     this.#pieces.push({ samples: to16Bit(pcm), rateHz, startMs, endMs: this.endMs })
     while (this.#pieces.length > 1 && this.endMs - this.#pieces[0]!.endMs > this.#mostMs) this.#pieces.shift()
+  }
+
+  /** Time goes on without sound that could be asked for. */
+  skip(ms: number): void {
+    this.endMs += ms
   }
 
   /** What lies between two times, as far as it is still here; undefined for nothing. */

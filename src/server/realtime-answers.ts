@@ -1,5 +1,10 @@
 /** @file The responses of a Realtime session: made from the call or beside it, stopped, and told as events. */
-import type { RealtimeResponseCreate, RealtimeSessionObject, RealtimeStoredItem } from "../protocol/index.ts"
+import {
+  RealtimeInputError,
+  type RealtimeResponseCreate,
+  type RealtimeSessionObject,
+  type RealtimeStoredItem,
+} from "../protocol/index.ts"
 import type { AnswerEvent, AnswerFormat } from "../session/index.ts"
 import type { SessionCall } from "./realtime-call.ts"
 import { messagesOf } from "./realtime-context.ts"
@@ -53,7 +58,12 @@ export class RealtimeAnswers {
   cancel(id: string | undefined): void {
     const running = id === undefined ? this.active : this.#running.get(id)
     if (!running || running.writer.done)
-      throw fail("response_cancel_not_active", "Cancellation failed: no active response found", "response_id")
+      throw new RealtimeInputError(
+        "response_cancel_not_active",
+        "Cancellation failed: no active response found", // in OpenAI's words, by which clients know it
+        "response_id",
+        null,
+      )
     this.stop(running, "client_cancelled")
   }
 

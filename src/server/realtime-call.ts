@@ -4,7 +4,7 @@
  * one, else it reads the conversation again.
  */
 import type { EngineCall } from "../engine/index.ts"
-import { RealtimeInputError } from "../protocol/index.ts"
+import { RealtimeInputError, type RealtimeSessionObject } from "../protocol/index.ts"
 import type { AnswerEvent, CallEvent, CallOptions, CallSnapshot, Sound } from "../session/index.ts"
 import { BackendError, ConfigError, InputError } from "../util/index.ts"
 import { readAgain } from "./realtime-context.ts"
@@ -37,6 +37,8 @@ export class SessionCall {
   readonly #parts: SessionCallParts
   #call: Promise<EngineCall> | undefined
   #key = ""
+  /** What the call was opened for. */
+  #settings: RealtimeSessionObject | undefined
   #saved: Saved | undefined
   /** The last call ended because its engine did. */
   #failed: boolean = false as boolean
@@ -104,7 +106,11 @@ export class SessionCall {
     return this.#queue
   }
 
-  /** From here on commands are meant for the call of the settings of now. */
+  /** Commands from here on are meant for the call of the settings of now, if one is open. */
+  refresh(): void {
+    if (this.isOpen) this.#openNow()
+  }
+
   #openNow(): void {
     this.open().catch(() => undefined) // whoever waits for it gets it
   }
@@ -142,10 +148,12 @@ export class SessionCall {
   /** The call with the settings of now; another one replaces it when they ask for it. */
   open(): Promise<EngineCall> {
     const { settings, parts } = this.#shared
+    if (this.#call && (settings === this.#settings || this.#parts.isAnswering())) return this.#call
+    this.#settings = settings
     const { voice } = settings.audio.output
     const options = callOptions(settings, parts.voice?.(typeof voice === "string" ? voice : voice.id))
     const key = JSON.stringify({ ...options, voice })
-    if (this.#call && (key === this.#key || this.#parts.isAnswering())) return this.#call
+    if (this.#call && key === this.#key) return this.#call
     this.drop()
     this.#key = key
     this.#generation++
@@ -212,6 +220,7 @@ export class SessionCall {
   /** What the call has read is no longer the conversation: another one replaces it when no answer is being made. */
   outdate(): void {
     this.#key = ""
+    this.#settings = undefined
   }
 
   /** The next command gets a new call. */

@@ -49,13 +49,19 @@ export class RealtimeInput {
       const most = this.#shared.parts.maxBufferMs ?? MAX_BUFFER_MS
       const expected = `input_audio_buffer: expected at most ${most} ms, got more (commit or clear)`
       if (this.#openMs + ms > most) throw fail("invalid_value", expected, "audio")
+      this.#give(pcm, rateHz, clockMs, false)
       this.#open.push(pcm, rateHz)
       this.#openMs += ms
+      this.#recent.skip(ms)
+      return
     }
+    this.#give(pcm, rateHz, clockMs, true)
     this.#recent.push(pcm, rateHz)
-    if (this.#needsCall) {
-      this.#others.call.push({ pcm, sampleRateHz: rateHz }, clockMs, input.turn_detection !== null)
-    }
+  }
+
+  /** A call that opens for it does not know it yet. */
+  #give(pcm: Float32Array, sampleRateHz: number, clockMs: number, lasting: boolean): void {
+    if (this.#needsCall) this.#others.call.push({ pcm, sampleRateHz }, clockMs, lasting)
   }
 
   /** Nobody answers in a transcription session: its call only finds turns. */

@@ -77,7 +77,7 @@ export function toldOf(error: unknown): Told {
   return { type: "server_error", code: "engine_error", message, param: null }
 }
 
-export function errorEvent(error: unknown, eventId: string | null): RealtimeServerMessage {
+export function errorEvent(error: unknown, eventId: string | null): Extract<RealtimeServerMessage, { type: "error" }> {
   const event_id = eventId ?? (error instanceof RealtimeInputError ? error.clientEventId : null)
   return { type: "error", error: { ...toldOf(error), event_id } }
 }

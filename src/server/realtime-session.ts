@@ -45,7 +45,12 @@ export class RealtimeSession {
     this.#shared = {
       ...{ parts, conversationId: newId("conv"), spoken: false, closed: false, send, stop: this.#stop.signal },
       settings: startSettings(parts),
-      tell: (error, eventId) => send(errorEvent(error, eventId)),
+      tell: (error, eventId) => {
+        const event = errorEvent(error, eventId)
+        const kind = error instanceof Error ? error.name : "unknown"
+        if (event.error.type === "server_error") this.#warn("realtime: failure", { error: kind })
+        send(event)
+      },
     }
     this.#items = new RealtimeItems(this.#shared)
     this.#call = new SessionCall(this.#shared, this.#items, {
@@ -86,6 +91,8 @@ export class RealtimeSession {
       event = parseClientEvent(frame, (fields) =>
         this.#warn("realtime: fields not known", { fields: fields.join(" ") }),
       )
+      // What the event brings is for the call of now; one that replaces it later reads it from the items.
+      this.#call.refresh()
       this.#obey(event)
     } catch (error) {
       this.#shared.tell(error, event?.event_id ?? null)

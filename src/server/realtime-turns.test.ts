@@ -1,0 +1,266 @@
+/** @file Turns of a Realtime session: their events in order, stopping and cutting answers, and what the model knows then. */
+import { describe, expect, test } from "vitest"
+import { WORD_MS, WORDS } from "./fake-call.test-util.ts"
+import { append, CLEAR, COMMIT, LOUD, MANUAL, openSession, RESPOND, said } from "./realtime.test-util.ts"
+
+const ITEM = ["conversation.item.added", "conversation.item.done"]
+const ANSWER = [
+  "response.created",
+  "response.output_item.added",
+  "conversation.item.added",
+  "response.content_part.added",
+  "response.output_audio.done",
+  "response.output_audio_transcript.done",
+  "response.content_part.done",
+  "response.output_item.done",
+  "conversation.item.done",
+  "response.done",
+]
+
+test("a turn that the engine finds has its events in order", async () => {
+  const it = openSession()
+  it.send(append(0), append(LOUD), append(LOUD), append(0))
+  const done = await it.seen("response.done")
+  expect(it.order).toEqual([
+    ...["session.created", "conversation.created", "input_audio_buffer.speech_started"],
+    ...["input_audio_buffer.speech_stopped", "input_audio_buffer.committed", ...ITEM, ...ANSWER],
+  ])
+  const [started] = it.of("input_audio_buffer.speech_started")
+  const [stopped] = it.of("input_audio_buffer.speech_stopped")
+  const [committed] = it.of("input_audio_buffer.committed")
+  expect([started!.audio_start_ms, stopped!.audio_end_ms]).toEqual([100, 400])
+  expect(new Set([started, stopped, committed].map((event) => event!.item_id)).size).toBe(1)
+  expect(it.samples).toBe(WORDS.length * WORD_MS * 24)
+  expect(done.response).toMatchObject({
+    ...{ status: "completed", status_details: null, conversation_id: expect.stringMatching(/^conv_/) },
+    output: [{ role: "assistant", content: [{ type: "output_audio", transcript: WORDS.join("") }] }],
+    usage: {
+      input_tokens: 7,
+      output_tokens: 4,
+      total_tokens: 11,
+      output_token_details: { text_tokens: 4, audio_tokens: 0 },
+    },
+  })
+})
+
+test("a turn that the client commits is heard while it is spoken", async () => {
+  const it = openSession()
+  it.send(MANUAL, append(LOUD, 300))
+  await expect.poll(() => it.engine.calls[0]?.context).toEqual(["heard 300"])
+  it.send(append(LOUD, 200), COMMIT, RESPOND)
+  await it.seen("response.done")
+  expect(it.engine.calls).toHaveLength(1)
+  expect(it.engine.calls[0]!.context).toEqual(["heard 500", `assistant: ${WORDS.join("")}`])
+  expect(it.order.slice(2)).toEqual(["session.updated", "input_audio_buffer.committed", ...ITEM, ...ANSWER])
+})
+
+describe("what is not committed", () => {
+  test("is forgotten when it is cleared, though it was heard", async () => {
+    const it = openSession()
+    it.send(MANUAL, append(LOUD, 300), COMMIT, append(LOUD, 200))
+    await expect.poll(() => it.engine.calls[0]?.context).toEqual(["heard 300", "heard 200"])
+    it.send(CLEAR, append(LOUD, 400), COMMIT, RESPOND)
+    await it.seen("response.done")
+    expect(it.engine.calls[0]!.context.slice(0, -1)).toEqual(["heard 300", "heard 400"])
+    expect(it.of("input_audio_buffer.cleared")).toHaveLength(1)
+  })
+
+  test("comes after what is said in words, and after answers", async () => {
+    const it = openSession()
+    it.send(MANUAL, append(LOUD, 300), said("first"), RESPOND, append(LOUD, 200))
+    await it.seen("response.done")
+    it.send(COMMIT, RESPOND)
+    await it.seen("response.done", 2)
+    expect(it.engine.calls[0]!.context).toEqual([
+      ...["text first", `assistant: ${WORDS.join("")}`, "heard 500", `assistant: ${WORDS.join("")}`],
+    ])
+  })
+
+  test("goes on in the call that new settings ask for", async () => {
+    const it = openSession()
+    it.send(MANUAL, said("hello"), append(LOUD, 300))
+    await expect.poll(() => it.engine.calls[0]?.context).toEqual(["user: hello", "heard 300"])
+    it.send({ type: "session.update", session: { instructions: "Be brief." } }, append(LOUD, 200), COMMIT, RESPOND)
+    await it.seen("response.done")
+    expect(it.engine.calls).toHaveLength(2)
+    expect(it.engine.calls[1]!.options.instructions).toBe("Be brief.")
+    expect(it.engine.calls[1]!.context.slice(0, -1)).toEqual(["user: hello", "heard 500"])
+    expect(it.of("omni.context.changed")).toMatchObject([{ reason: "rebuilt" }])
+  })
+})
+
+test("what was said is read again with its sound when settings ask for another call", async () => {
+  const it = openSession()
+  it.send(append(LOUD), append(0))
+  await it.seen("response.done")
+  it.send({ type: "session.update", session: { instructions: "Other." } }, said("and?"), RESPOND)
+  await it.seen("response.done", 2)
+  const answer = `assistant: ${WORDS.join("")}`
+  expect(it.engine.calls[1]!.context).toEqual(["heard 200", answer, "text and?", answer])
+})
+
+describe("an answer that is cancelled", () => {
+  const status = { status: "cancelled", status_details: { type: "cancelled", reason: "client_cancelled" } }
+
+  test("before its first word has no item", async () => {
+    const it = openSession({ stepMs: 50 })
+    it.send(said("hi"), RESPOND, { type: "response.cancel", event_id: "c" })
+    expect((await it.seen("response.done")).response).toMatchObject({ ...status, output: [] })
+    await it.session.settled()
+    expect(it.order.slice(4)).toEqual(["response.created", "response.done"])
+    expect(it.errors).toEqual([])
+  })
+
+  test("amid its sound ends everything that was begun, once", async () => {
+    const it = openSession({ stepMs: 30 })
+    it.send(said("hi"), RESPOND)
+    await it.seen("response.output_audio.delta", 2)
+    it.send({ type: "response.cancel" })
+    const { response } = await it.seen("response.done")
+    expect(response).toMatchObject({
+      ...status,
+      output: [{ status: "incomplete", content: [{ transcript: "One two " }] }],
+    })
+    await it.session.settled()
+    expect(it.order.slice(4)).toEqual(ANSWER)
+    expect(it.of("response.done")).toHaveLength(1)
+    expect(it.engine.calls[0]!.context.at(-1)).toBe("assistant: One two ")
+  })
+
+  test("after its end is an error with the client's id, and nothing else", async () => {
+    const it = openSession()
+    it.send(said("hi"), RESPOND)
+    const { response } = await it.seen("response.done")
+    it.send({ type: "response.cancel", event_id: "late" }, { type: "response.cancel", response_id: response.id })
+    expect(it.errors).toMatchObject([
+      {
+        code: "response_cancel_not_active",
+        event_id: "late",
+        message: "Cancellation failed: no active response found",
+      },
+      { code: "response_cancel_not_active", event_id: null },
+    ])
+    expect(it.of("response.done")).toHaveLength(1)
+  })
+
+  test("at once can be asked for again", async () => {
+    const it = openSession({ stepMs: 20 })
+    it.send(said("hi"), RESPOND, { type: "response.cancel" }, RESPOND)
+    await it.seen("response.done", 2)
+    expect(it.of("response.done").map(({ response }) => response.status)).toEqual(["cancelled", "completed"])
+  })
+})
+
+describe("speech during an answer", () => {
+  test("stops it, and the client cuts it to what was heard; the next answer knows that", async () => {
+    const it = openSession({ stepMs: 40 })
+    it.send(append(LOUD), append(0))
+    const { item_id } = await it.seen("response.output_audio.delta", 3)
+    it.send(append(LOUD))
+    const { response } = await it.seen("response.done")
+    expect(response).toMatchObject({ status: "cancelled", status_details: { reason: "turn_detected" } })
+    it.send({ type: "conversation.item.truncate", item_id, content_index: 0, audio_end_ms: 250 })
+    expect(await it.seen("conversation.item.truncated")).toMatchObject({ item_id, audio_end_ms: 250 })
+    it.send({ type: "conversation.item.retrieve", item_id })
+    expect((await it.seen("conversation.item.retrieved")).item).toMatchObject({ content: [{ transcript: "One two " }] })
+    it.send(append(0))
+    await it.seen("response.done", 2)
+    expect(it.engine.calls[0]!.context).toContain("assistant: One two ")
+    expect(it.engine.log).toContain("interrupt 250")
+    expect(it.errors).toEqual([])
+  })
+
+  test("does not stop it when that is not wanted; the turn is answered afterwards", async () => {
+    const it = openSession({ stepMs: 20 })
+    const turn_detection = { type: "server_vad", interrupt_response: false }
+    it.send({ type: "session.update", session: { audio: { input: { turn_detection } } } })
+    it.send(append(LOUD), append(0))
+    await it.seen("response.output_audio.delta")
+    it.send(append(LOUD), append(0))
+    await it.seen("response.done", 2)
+    expect(it.of("response.done").map(({ response }) => response.status)).toEqual(["completed", "completed"])
+  })
+
+  test("is only reported when nothing else is wanted", async () => {
+    const it = openSession()
+    const turn_detection = { type: "semantic_vad", create_response: false, interrupt_response: false }
+    it.send({ type: "session.update", session: { audio: { input: { turn_detection } } } }, append(LOUD), append(0))
+    await it.seen("conversation.item.done")
+    await it.session.settled()
+    expect(it.of("response.created")).toEqual([])
+    it.send(RESPOND)
+    expect((await it.seen("response.done")).response.status).toBe("completed")
+  })
+})
+
+describe("cutting an answer", () => {
+  const answered = async () => {
+    const it = openSession()
+    it.send(said("hi"), RESPOND)
+    const { response } = await it.seen("response.done")
+    const cut = (audio_end_ms: number, item_id = response.output[0]!.id!, event_id = "t") =>
+      it.send({ type: "conversation.item.truncate", event_id, item_id, content_index: 0, audio_end_ms })
+    return Object.assign(it, { cut, totalMs: WORDS.length * WORD_MS })
+  }
+
+  test.each([
+    [-20, "One two three four."],
+    [0, "One two three four."],
+    [20, "One two three four."],
+  ])("takes a frame more or less than there is: %i ms", async (more, text) => {
+    const it = await answered()
+    it.cut(it.totalMs + more)
+    await it.seen("conversation.item.truncated")
+    expect(it.engine.calls[0]!.context.at(-1)).toBe(`assistant: ${text}`)
+    expect(it.errors).toEqual([])
+  })
+
+  test("refuses clearly more, other items and unknown ones", async () => {
+    const it = await answered()
+    it.cut(it.totalMs + 500)
+    it.cut(0, "nothing", "u")
+    it.cut(0, it.of("conversation.item.added")[0]!.item.id!, "user")
+    expect(it.errors).toMatchObject([
+      { code: "invalid_value", event_id: "t", message: "Audio content of 800 ms is already shorter than 1300 ms" },
+      { code: "invalid_value", event_id: "u" },
+      { code: "invalid_value", event_id: "user" },
+    ])
+    expect(it.of("conversation.item.truncated")).toEqual([])
+  })
+
+  test("again, and then going on", async () => {
+    const it = await answered()
+    it.cut(500)
+    it.cut(150)
+    it.send(said("go on"), RESPOND)
+    await it.seen("response.done", 2)
+    const answer = `assistant: ${WORDS.join("")}`
+    expect(it.engine.calls[0]!.context).toEqual(["user: hi", "assistant: One ", "text go on", answer])
+  })
+
+  test("an earlier one makes the model read again what was heard", async () => {
+    const it = await answered()
+    it.send(said("second"), RESPOND)
+    await it.seen("response.done", 2)
+    it.cut(400)
+    await it.seen("conversation.item.truncated")
+    it.send(said("third"), RESPOND)
+    await it.seen("response.done", 3)
+    expect(it.engine.calls.at(-1)!.context.slice(0, 2)).toEqual(["user: hi", "assistant: One two t"])
+  })
+})
+
+test("nobody speaks for the time that was set: a reply comes by itself", async () => {
+  const it = openSession()
+  const turn_detection = { type: "server_vad", idle_timeout_ms: 5000 }
+  it.send({ type: "session.update", session: { audio: { input: { turn_detection } } } }, append(0, 200))
+  await expect.poll(() => it.engine.calls[0]?.options.turns).toMatchObject({ idleMs: 5000 })
+  it.engine.calls[0]!.report({ type: "idle", atMs: 5200 })
+  await it.seen("response.done")
+  expect(it.of("input_audio_buffer.timeout_triggered")).toMatchObject([{ audio_start_ms: 0, audio_end_ms: 5200 }])
+  expect(it.order.slice(3, 7)).toEqual([
+    "input_audio_buffer.timeout_triggered",
+    "input_audio_buffer.committed",
+    ...ITEM,
+  ])
+})
