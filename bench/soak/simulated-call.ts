@@ -19,7 +19,7 @@ export type SimulatedCall = {
   readonly simulatedMs: number
   readonly compactions: number
   readonly interruptions: number
-  /** From \`interrupt\` to its return, sorted. */
+  /** From `interrupt` to its return, sorted. */
   readonly interruptMs: readonly number[]
   readonly mostPositions: number
   /** Megabytes, one figure for each minute. */
@@ -30,7 +30,6 @@ export type SimulatedCall = {
 const OPTIONS: CallOptions = {
   mode: "omni",
   turns: { silenceMs: 400 },
-  contextPositions: 2048,
   maxNewTokens: 24,
   lastFrameSlices: 2,
   tools: [
@@ -39,11 +38,15 @@ const OPTIONS: CallOptions = {
 }
 
 /** @param minutes of pushed sound */
-export async function simulateCall(engine: Engine, minutes: number, seed = 1): Promise<SimulatedCall> {
+export async function simulateCall(
+  engine: Engine,
+  minutes: number,
+  { seed = 1, contextPositions = 2048 } = {},
+): Promise<SimulatedCall> {
   const random = createRandom(seed)
   const { pcm, sampleRateHz } = readWavMono(readFileSync(new URL("assets/audio/speech_en.wav", FIXTURES)), "speech_en")
   const sentence = resample(pcm, sampleRateHz, RATE)
-  const run = new Run(engine, random)
+  const run = new Run(engine, random, { ...OPTIONS, contextPositions })
   await run.open()
   while (run.pushedMs < minutes * 60_000) {
     const pause = new Float32Array(Math.floor((0.6 + 2 * random()) * RATE))
@@ -56,6 +59,7 @@ class Run {
   pushedMs = 0
   private readonly engine: Engine
   private readonly random: () => number
+  private readonly options: CallOptions
   private call!: EngineCall
   private ended = 0
   private turns = 0
@@ -65,14 +69,15 @@ class Run {
   private readonly memory: number[] = []
   private readonly snapshotBytes: number[] = []
 
-  constructor(engine: Engine, random: () => number) {
+  constructor(engine: Engine, random: () => number, options: CallOptions) {
     this.engine = engine
+    this.options = options
     this.random = random
   }
 
   async open(snapshot?: Awaited<ReturnType<EngineCall["snapshot"]>>): Promise<void> {
     const onEvent = (event: CallEvent) => this.note(event)
-    this.call = await this.engine.call(OPTIONS, { onEvent, ...(snapshot ? { snapshot } : {}) })
+    this.call = await this.engine.call(this.options, { onEvent, ...(snapshot ? { snapshot } : {}) })
   }
 
   private note(event: CallEvent): void {
@@ -81,7 +86,7 @@ class Run {
     if (event.type === "input-dropped") throw new Error("the call dropped sound although every push was awaited")
     if (!("positions" in event)) return
     this.mostPositions = Math.max(this.mostPositions, event.positions)
-    if (event.positions > OPTIONS.contextPositions!)
+    if (event.positions > this.options.contextPositions!)
       throw new Error(`${event.positions} positions are beyond the limit`)
   }
 
@@ -157,7 +162,10 @@ function picture(second: number) {
 }
 
 /** @throws when what a call holds, or the process, grew after its first fifth */
-export function checkFlat({ memory, snapshotBytes }: SimulatedCall, slackMb: number): void {
+export function checkFlat(
+  { memory, snapshotBytes }: Pick<SimulatedCall, "memory" | "snapshotBytes">,
+  slackMb: number,
+): void {
   const fifth = Math.max(1, Math.floor(memory.length / 5))
   const most = (values: readonly number[], from: number, to?: number) => Math.max(...values.slice(from, to))
   const grown = most(memory, -fifth) - most(memory, fifth, 2 * fifth)

@@ -34,6 +34,11 @@ export class CallHost {
     this.open = true
   }
 
+  /** Answers that are being made, or wait for their turn. */
+  get answering(): number {
+    return this.stops.size
+  }
+
   /** Obeys one command. @returns its result */
   async act(action: CallAction, onAnswer: (event: AnswerEvent) => void, signal: AbortSignal): Promise<unknown> {
     if (!this.open) throw new InputError(`call: expected an open call for ${action.type}, got one that was hung up`)

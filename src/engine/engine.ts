@@ -14,6 +14,7 @@ import type {
   RespondOptions,
 } from "../session/index.ts"
 import type { ModelInfo } from "./messages.ts"
+import type { QueueLoad } from "./step-queue.ts"
 
 export type Engine = {
   readonly info: ModelInfo
@@ -55,10 +56,12 @@ export type EngineCall = AsyncDisposable & {
   close(): Promise<void>
 }
 
-export type EngineStats = {
+export type EngineStats = QueueLoad & {
   /** Pieces of work that take turns right now. */
   readonly activeTasks: number
   readonly openCalls: number
+  /** Answers of calls that are being made, or wait for their turn. */
+  readonly answering: number
   /** Resident memory of the engine's process. */
   readonly memoryBytes: number
 }

@@ -172,6 +172,8 @@ export class EngineHost {
     return {
       activeTasks: this.queue.length,
       openCalls: this.calls.size,
+      answering: [...this.calls.values()].reduce((sum, { host }) => sum + host.answering, 0),
+      ...this.queue.load,
       memoryBytes: this.parts.memoryBytes?.() ?? 0,
     }
   }

@@ -15,4 +15,4 @@ export {
   QUANTIZE_KINDS,
   type QuantizeKind,
 } from "./messages.ts"
-export { StepQueue } from "./step-queue.ts"
+export { IDLE, type QueueLoad, StepQueue } from "./step-queue.ts"

@@ -1,7 +1,7 @@
 /** @file The step queue: fair turns, cancelling between steps, failures that stay with their work. */
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { StepQueue } from "./step-queue.ts"
+import { IDLE, StepQueue } from "./step-queue.ts"
 
 const breathe = () => Promise.resolve()
 
@@ -50,6 +50,45 @@ describe("turns", () => {
     const at = log.flatMap((entry, i) => (entry.startsWith("rest") ? [i] : []))
     expect(at.length).toBe(3)
     expect(at.every((i, turn) => i > 60 * (turn + 1) && i < 66 * (turn + 1))).toBe(true)
+  })
+
+  test("urgent work goes first, though never twice in a row while others wait", async () => {
+    const queue = new StepQueue(breathe)
+    const log: string[] = []
+    const other = queue.run(work("a", 3, log))
+    await Promise.all([
+      other,
+      ...["u", "v"].map((name) => queue.run(work(name, 3, log), undefined, undefined, "urgent")),
+    ])
+    expect(log.slice(0, 7)).toEqual(["a1", "u1", "a2", "v1", "a3", "u2", "a end"])
+    expect(log.slice(7)).toEqual(["v2", "u3", "v3", "u end", "v end"])
+  })
+
+  test("says how busy it was and how long steps take", async () => {
+    let clock = 0
+    const queue = new StepQueue(
+      async () => {
+        clock += 10
+      },
+      () => clock,
+    )
+    async function* steps(count: number, lengthMs: number) {
+      for (let i = 0; i < count; i++) {
+        clock += lengthMs
+        yield
+      }
+    }
+    expect(queue.load).toEqual(IDLE)
+    await queue.run(steps(20, 30))
+    const { busy, stepMs } = queue.load
+    expect(busy).toBeCloseTo((20 * 30) / (20 * 40 + 10), 1)
+    expect(stepMs).toEqual({ p50: 30, p95: 30, longest: 30 })
+    await queue.run(steps(1, 500))
+    expect(queue.load.stepMs.longest).toBe(500)
+    clock += 20_000
+    expect(queue.load.busy).toBe(0)
+    await queue.run(steps(1000, 90))
+    expect(queue.load.busy).toBeCloseTo(0.9, 1)
   })
 
   test("nobody is more than one step ahead of another", async () => {

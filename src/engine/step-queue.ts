@@ -19,6 +19,21 @@ type Task = {
   readonly reject: (reason: unknown) => void
 }
 
+/** How much the queue has to do. */
+export type QueueLoad = {
+  /** Share of the last ten seconds in which steps ran, 0 to 1; others wait longer the nearer it is to 1. */
+  readonly busy: number
+  /** Lengths of the latest steps: whoever comes waits for one, and then for one of each other's. */
+  readonly stepMs: { readonly p50: number; readonly p95: number; readonly longest: number }
+}
+
+/** Of a queue that has done nothing. */
+export const IDLE: QueueLoad = { busy: 0, stepMs: { p50: 0, p95: 0, longest: 0 } }
+
+/** Steps whose lengths are remembered. */
+const STEPS_KEPT = 256
+const BUSY_WINDOW_MS = 10_000
+
 /** Background work is given one of so many steps even where others always wait. */
 const BACKGROUND_TURN = 64
 
@@ -29,10 +44,39 @@ export class StepQueue {
   private others = 0
   private wasUrgent: boolean = false
   private readonly breathe: () => Promise<void>
+  private readonly now: () => number
+  private readonly startMs: number
+  /** The latest steps, oldest first. */
+  private readonly steps: { readonly endMs: number; readonly lengthMs: number }[] = []
 
-  /** @param breathe lets messages in between two steps; resolves soon */
-  constructor(breathe: () => Promise<void>) {
+  /**
+   * @param breathe lets messages in between two steps; resolves soon
+   * @param now milliseconds of any clock
+   */
+  constructor(breathe: () => Promise<void>, now: () => number = () => performance.now()) {
     this.breathe = breathe
+    this.now = now
+    this.startMs = now()
+  }
+
+  get load(): QueueLoad {
+    const now = this.now()
+    const window = Math.min(BUSY_WINDOW_MS, now - this.startMs)
+    const since = now - window
+    const oldest = this.steps[0]
+    // Where the remembered steps do not reach back far enough, they stand for the rest.
+    const seen =
+      this.steps.length < STEPS_KEPT || !oldest ? window : Math.min(window, now - oldest.endMs + oldest.lengthMs)
+    const work = this.steps.reduce(
+      (sum, { endMs, lengthMs }) => sum + Math.max(0, Math.min(lengthMs, endMs - since)),
+      0,
+    )
+    const sorted = this.steps.map(({ lengthMs }) => lengthMs).sort((a, b) => a - b)
+    const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0
+    return {
+      busy: seen > 0 ? Math.min(1, work / seen) : 0,
+      stepMs: { p50: at(0.5), p95: at(0.95), longest: sorted.at(-1) ?? 0 },
+    }
   }
 
   get length(): number {
@@ -64,7 +108,11 @@ export class StepQueue {
 
   private async drain(): Promise<void> {
     for (let task = this.next(); task; task = this.next()) {
+      const startMs = this.now()
       if (await this.step(task)) this.tasks.push(task)
+      const endMs = this.now()
+      this.steps.push({ endMs, lengthMs: endMs - startMs })
+      if (this.steps.length > STEPS_KEPT) this.steps.shift()
       await this.breathe()
     }
     this.draining = undefined

@@ -3,7 +3,7 @@
  * the last message's text chooses; calls are those of fake-call.test-util.ts. It can die and come back.
  */
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Engine } from "../engine/index.ts"
+import { type Engine, IDLE } from "../engine/index.ts"
 import { type AnswerEvent, type ChatOptions, textUsage } from "../session/index.ts"
 import { BackendError } from "../util/index.ts"
 import type { EngineSource } from "./context.ts"
@@ -92,7 +92,7 @@ export function fakeEngine(stepMs = 2): FakeEngine {
     async stats() {
       check()
       const openCalls = calls.filter(({ isOpen }) => isOpen).length
-      return { activeTasks: engine.running, openCalls, memoryBytes: 1 }
+      return { ...IDLE, activeTasks: engine.running, openCalls, answering: 0, memoryBytes: 1 }
     },
     async whenReady(signal) {
       while (life.signal.aborted) await sleep(2, undefined, { signal })

@@ -24,7 +24,10 @@ afterAll(() => executor[Symbol.asyncDispose]())
 
 const loud = (windows: number, level = 0.5) => new Float32Array(windows * 512).fill(level)
 
-test("a thousand turns, some of them broken off, leave no more behind than a hundred", {
+/** A thousand by TURNS=1000, and in the soak on a real checkpoint. */
+const TURNS = Number(process.env.TURNS ?? 200)
+
+test("many turns, some of them broken off, leave no more behind than a few", {
   timeout: 100_000,
 }, async () => {
   const model = mockModel(prompts, hashedTokens(prompts.tokenizer, ["one", " two", ".", "!"]), { voice })
@@ -39,7 +42,7 @@ test("a thousand turns, some of them broken off, leave no more behind than a hun
   const sizes: number[] = []
   let found = 0
   let forgotten = 0
-  for (let turn = 0; turn < 1000; turn++) {
+  for (let turn = 0; turn < TURNS; turn++) {
     call.push({ pcm: loud(12 + Math.floor(random() * 40)) })
     call.push({ pcm: loud(9, 0) })
     for await (const event of call.listen()) found += event?.type === "speech-end" ? 1 : 0
@@ -54,9 +57,10 @@ test("a thousand turns, some of them broken off, leave no more behind than a hun
     if (leaveAfter < 20) call.interrupt(random() * 500)
     sizes.push(call.snapshot().bytes.length)
   }
-  expect(found).toBe(1000)
-  expect(forgotten).toBeGreaterThan(50)
-  // A snapshot holds all that a call remembers.
-  const largest = (from: number, to: number) => Math.max(...sizes.slice(from, to))
-  expect(largest(900, 1000)).toBeLessThanOrEqual(largest(100, 200) * 1.1)
+  expect(found).toBe(TURNS)
+  expect(forgotten).toBeGreaterThan(TURNS / 20)
+  // A snapshot holds all that a call remembers; one of a turn whose answer was left before it began has its sound as well.
+  const middle = (from: number, to: number) => sizes.slice(from, to).sort((a, b) => a - b)[(to - from) >> 1]!
+  expect(middle(TURNS / 2, TURNS)).toBeLessThanOrEqual(middle(TURNS / 5, TURNS / 2) * 1.1)
+  expect(Math.max(...sizes)).toBeLessThan(400_000)
 })

@@ -3,7 +3,7 @@
  * answers with words and a tone that are made faster than they play.
  */
 import { setTimeout as sleep } from "node:timers/promises"
-import type { CallParts, Engine, EngineCall } from "../../src/engine/index.ts"
+import { type CallParts, type Engine, type EngineCall, IDLE } from "../../src/engine/index.ts"
 import { type AnswerEvent, type CallOptions, type ChatOptions, textUsage } from "../../src/session/index.ts"
 
 export const ANSWER_WORDS = ["This ", "is ", "an ", "answer ", "of ", "several ", "seconds, ", "slowly ", "said."]
@@ -150,6 +150,6 @@ export function pageEngine(heard: Heard): Engine {
       yield* answer(() => signal?.aborted === true, options.speak === true, words)
     },
     call: async (options, parts) => call(options, parts),
-    stats: async () => ({ activeTasks: 0, openCalls: 0, memoryBytes: 0 }),
+    stats: async () => ({ ...IDLE, activeTasks: 0, openCalls: 0, answering: 0, memoryBytes: 0 }),
   }
 }

@@ -1,0 +1,115 @@
+/** @file Several calls on one queue: nobody starves another, and what is stopped stops within one step. */
+import { setImmediate } from "node:timers/promises"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { openGoldenSet } from "../../test/parity/golden-set.ts"
+import { loadPromptParts } from "../../test/parity/prompts.ts"
+import type { PromptParts } from "../inference/index.ts"
+import { createOrtNodeExecutor } from "../runtime/index.node.ts"
+import { type AnswerEvent, Call, type CallEvent, type CallOptions, VoiceCache } from "../session/index.ts"
+import { loudVad } from "../session/loud-vad.test-util.ts"
+import { hashedTokens, type MockModel, mockModel } from "../session/mock-model.test-util.ts"
+import { runSteps } from "../util/index.ts"
+import { CallHost } from "./call-host.ts"
+import { StepQueue } from "./step-queue.ts"
+
+const TINY = new URL("../../test/fixtures/tiny-a", import.meta.url).pathname
+const executor = createOrtNodeExecutor({ device: "cpu", threads: 1 })
+let prompts: PromptParts
+beforeAll(async () => {
+  await using set = await openGoldenSet(TINY)
+  prompts = await loadPromptParts(set)
+})
+afterAll(() => executor[Symbol.asyncDispose]())
+
+const never = new AbortController().signal
+const OPTIONS: CallOptions = { temperature: 0, repetitionPenalty: 1 }
+const second = (level = 0.01) => new Float32Array(16_000).fill(level)
+
+/** A call that talks without end, and what came of it. */
+async function host(queue: StepQueue, options: CallOptions = {}) {
+  const model: MockModel = mockModel(prompts, hashedTokens(prompts.tokenizer, ["one", " two"], 1e9), {
+    stepsPerPass: 5,
+  })
+  const parts = { model, voices: new VoiceCache(), now: () => 0, vad: loudVad }
+  const call = await runSteps(Call.open(parts, { ...OPTIONS, ...options }))
+  const events: CallEvent[] = []
+  const answers: AnswerEvent[] = []
+  const hosted = new CallHost(call, queue, (event) => events.push(event))
+  const push = (pcm: Float32Array) => hosted.act({ type: "push", input: { pcm } }, () => {}, never)
+  const respond = (maxNewTokens: number) =>
+    hosted.act({ type: "respond", options: { speak: false, maxNewTokens } }, (event) => answers.push(event), never)
+  return { hosted, model, events, answers, push, respond }
+}
+
+describe("calls on one queue", () => {
+  test("a long answer of one does not keep another from hearing", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const talker = await host(queue)
+    const hearer = await host(queue)
+    const talking = talker.respond(2000)
+    while (talker.answers.length < 3) await setImmediate()
+    const before = talker.model.counts.passes
+    for (let i = 0; i < 6; i++) await hearer.push(second())
+    const meanwhile = talker.model.counts.passes - before
+    expect(hearer.events.filter(({ type }) => type === "perceived").length).toBe(6)
+    // Six units of a few steps each (encoder, five of the pass): the talker had one step for each of them, and went on.
+    expect(meanwhile).toBeGreaterThan(6)
+    expect(meanwhile).toBeLessThan(6 * 12)
+    await talker.hosted.act({ type: "interrupt" }, () => {}, never)
+    await expect(talking).rejects.toThrow("interrupted")
+  })
+
+  test("several answers come along together", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const all = await Promise.all([host(queue), host(queue), host(queue)])
+    const running = Promise.all(all.map(({ respond }) => respond(60)))
+    let apart = 0
+    while (all.some(({ answers }) => answers.length < 60)) {
+      await setImmediate()
+      const counts = all.map(({ answers }) => answers.length)
+      apart = Math.max(apart, Math.max(...counts) - Math.min(...counts))
+    }
+    await running
+    expect(apart).toBeLessThanOrEqual(2)
+  })
+
+  test("an interrupted answer takes no step more than the one that runs", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, model, answers, respond } = await host(queue)
+    for (let round = 0; round < 20; round++) {
+      const talking = expect(respond(500)).rejects.toThrow("interrupted")
+      const before = answers.length
+      while (answers.length < before + 1 + (round % 5)) await setImmediate()
+      const passes = model.counts.passes
+      await hosted.act({ type: "interrupt" }, () => {}, never)
+      expect(model.counts.passes - passes).toBeLessThanOrEqual(1)
+      await talking
+    }
+  })
+
+  test("speech is reported while an answer is made, before the answer's next step but one", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, model, events, answers, push, respond } = await host(queue, { turns: {} })
+    const talking = respond(1000)
+    while (answers.length < 3) await setImmediate()
+    const passes = model.counts.passes
+    await push(second(0.5))
+    expect(events.map(({ type }) => type)).toEqual(["speech-start"])
+    expect(model.counts.passes - passes).toBeLessThanOrEqual(3)
+    await hosted.act({ type: "interrupt" }, () => {}, never)
+    await expect(talking).rejects.toThrow("interrupted")
+  })
+
+  test("a hung-up call stops, and others go on", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const [gone, stays] = await Promise.all([host(queue, { turns: {} }), host(queue)])
+    const talking = gone.respond(1000)
+    const other = stays.respond(30)
+    while (gone.answers.length < 3) await setImmediate()
+    await gone.hosted.act({ type: "hang-up" }, () => {}, never)
+    await expect(talking).rejects.toThrow("hung up")
+    await other
+    expect(stays.answers.at(-1)).toMatchObject({ type: "turn-end", finishReason: "length" })
+    while (queue.length > 0) await setImmediate() // nothing of the call that is gone stays
+  })
+})
