@@ -30,6 +30,11 @@ export type LibraryCallInput = {
   readonly text?: string
 }
 
+/** A message that was not spoken now; a user's may have its sound, which is heard before its text. */
+export type LibraryAppendedMessage = Omit<EngineMessage, "sound"> & { readonly sound?: AudioInput }
+
+type EngineMessage = Parameters<EngineCall["append"]>[0]
+
 /** One conversation. */
 export type LibraryCall = AsyncDisposable & {
   /** Resolves when the call is open. Needs not be waited for. @throws what is wrong with the options */
@@ -40,7 +45,7 @@ export type LibraryCall = AsyncDisposable & {
    */
   push(input: LibraryCallInput): Promise<void>
   /** Adds a whole message that was not spoken now: an earlier turn, or a tool's result. */
-  append(message: { readonly role: "user" | "assistant" | "tool"; readonly text: string }): Promise<void>
+  append(message: LibraryAppendedMessage): Promise<void>
   /** Ends the user's turn and answers it. Leaving the loop early interrupts the answer. */
   respond(options?: RespondOptions & { readonly signal?: AbortSignal }): AsyncGenerator<AnswerEvent, void, void>
   /**
@@ -48,7 +53,9 @@ export type LibraryCall = AsyncDisposable & {
    * @param options.heardMs how much of its sound was played; everything delivered when absent
    */
   interrupt(options?: { readonly heardMs?: number }): Promise<Interruption>
-  /** Forgets sound that no answer has used yet and that was not read. */
+  /** What was pushed so far stays, whatever is cleared later. */
+  keep(): Promise<void>
+  /** Forgets what was pushed since it was last kept or answered. */
   clear(): Promise<void>
   /** The whole call as the bytes of a file; `omni.call({ snapshot })` goes on with it, in any process. */
   snapshot(): Promise<Uint8Array>
@@ -98,9 +105,15 @@ class OpeningCall implements LibraryCall {
     }
   }
 
-  async append(message: Parameters<LibraryCall["append"]>[0]): Promise<void> {
+  async append({ sound, ...message }: LibraryAppendedMessage): Promise<void> {
+    const read = sound === undefined ? undefined : await readSoundInput(sound, { source: "call.append: sound" })
     await this.#sent
-    await (await this.#call).append(message)
+    await (await this.#call).append({ ...message, ...(read ? { sound: read } : {}) })
+  }
+
+  async keep(): Promise<void> {
+    await this.#sent
+    await (await this.#call).keep()
   }
 
   async *respond({

@@ -17,13 +17,14 @@ export { concatPcm, floatToInt16, readWavMono, writeWav } from "./audio/index.ts
 export type { EngineStats, ModelInfo } from "./engine/index.ts"
 export type { RgbaImage, RgbImage } from "./image/index.ts"
 export type { AudioInput, FileInput, ImageInput, PcmInput } from "./media/index.ts"
-export type { LibraryCall, LibraryCallInput, LibraryCallOptions } from "./omni.call.node.ts"
+export type { LibraryAppendedMessage, LibraryCall, LibraryCallInput, LibraryCallOptions } from "./omni.call.node.ts"
 export type { Message, MessageItem } from "./omni.messages.node.ts"
 export type {
   AnswerEvent,
   AnswerFormat,
   AnswerOptions,
   AnswerTimings,
+  AnswerUsage,
   Behaviour,
   CallEvent,
   FinishReason,

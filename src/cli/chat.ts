@@ -1,8 +1,10 @@
-/** @file `omni chat --model DIR "text"`: one question, the answer streamed. */
+/** @file `omni chat "text"`: one question, with pictures and sound, the answer streamed. */
 import { defineCommand } from "citty"
 import { startEngine } from "../engine/index.node.ts"
+import { readImage, readSoundInput } from "../media/index.ts"
+import type { ContentPart } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
-import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
@@ -10,13 +12,10 @@ import { createOutput } from "./output.ts"
 const FLAGS = {
   text: { type: "positional", description: "what you say, or - to read it from standard input", required: true },
   ...MODEL_FLAGS,
+  image: { type: "string", description: "pictures to ask about, with commas between", valueHint: "FILE,…" },
+  audio: { type: "string", description: "sound files to ask about, with commas between", valueHint: "FILE,…" },
   system: { type: "string", description: "system prompt" },
-  "max-tokens": { type: "string", description: "longest answer in tokens", valueHint: "N" },
-  temperature: { type: "string", description: "0 always takes the most likely token", valueHint: "X" },
-  "top-p": { type: "string", description: "share of probability that is kept", valueHint: "X" },
-  "top-k": { type: "string", description: "number of tokens that are kept", valueHint: "N" },
-  "repetition-penalty": { type: "string", description: "above 1 avoids repetition", valueHint: "X" },
-  seed: { type: "string", description: "the same seed gives the same answer", valueHint: "N", default: "0" },
+  ...SAMPLING_FLAGS,
   ...OUTPUT_FLAGS,
 } as const
 
@@ -26,6 +25,20 @@ async function readStandardInput(): Promise<string> {
   return Buffer.concat(chunks).toString("utf8").trim()
 }
 
+/** The question: pictures and sound first, as the official examples have it. */
+async function contentOf(
+  text: string,
+  { image, audio }: { readonly image?: string | undefined; readonly audio?: string | undefined },
+  signal: AbortSignal,
+): Promise<string | ContentPart[]> {
+  const files = (list: string | undefined) => (list ?? "").split(",").filter((path) => path !== "")
+  const parts: ContentPart[] = []
+  for (const path of files(image)) parts.push({ type: "image", image: await readImage(path, { source: path, signal }) })
+  for (const path of files(audio))
+    parts.push({ type: "audio", audio: await readSoundInput(path, { source: path, signal }) })
+  return parts.length === 0 ? text : [...parts, { type: "text", text }]
+}
+
 export const chat = defineCommand({
   meta: { name: "chat", description: "ask a question, read the answer" },
   args: FLAGS,
@@ -33,17 +46,10 @@ export const chat = defineCommand({
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const text = args.text === "-" ? await readStandardInput() : args.text
     if (text.trim() === "") throw new ConfigError("text: expected something to say, got nothing")
-    const sampling = {
-      temperature: numberFlag("temperature", args.temperature, 0, false),
-      topP: numberFlag("top-p", args["top-p"], 0, false),
-      topK: numberFlag("top-k", args["top-k"], 0),
-      repetitionPenalty: numberFlag("repetition-penalty", args["repetition-penalty"], 0, false),
-      maxNewTokens: numberFlag("max-tokens", args["max-tokens"], 1),
-      seed: numberFlag("seed", args.seed, 0),
-    }
-    const given = Object.fromEntries(Object.entries(sampling).filter(([, value]) => value !== undefined))
-    const options = await loadOptions(args)
+    const sampling = samplingOptions(args)
     await interruptible(async (signal) => {
+      const content = await contentOf(text, args, signal)
+      const options = await loadOptions(args, { signal, onProgress: output.progress })
       const engine = startEngine()
       try {
         const info = await engine.load(options, { signal, onProgress: output.progress })
@@ -52,9 +58,9 @@ export const chat = defineCommand({
         noteUntrained(output, info)
         const messages = [
           ...(args.system === undefined ? [] : [{ role: "system" as const, content: args.system }]),
-          { role: "user" as const, content: text },
+          { role: "user" as const, content },
         ]
-        for await (const event of engine.chat({ messages, ...given }, signal)) {
+        for await (const event of engine.chat({ messages, ...sampling }, signal)) {
           output.record(event)
           if (event.type === "text-delta") output.text(event.text)
           if (event.type === "turn-end") {

@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util"
 import type { ArgsDef } from "citty"
 import { DEVICES, QUANTIZE_KINDS } from "../engine/index.ts"
+import type { AnswerOptions } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
 
 export const OUTPUT_FLAGS = {
@@ -19,6 +20,32 @@ export const MODEL_FLAGS = {
   quantize: { type: "string", description: QUANTIZE_KINDS.join(", "), default: "auto" },
   threads: { type: "string", description: "threads that compute one step", valueHint: "N" },
 } as const satisfies ArgsDef
+
+/** How answers are written. */
+export const SAMPLING_FLAGS = {
+  "max-tokens": { type: "string", description: "longest answer in tokens", valueHint: "N" },
+  temperature: { type: "string", description: "0 always takes the most likely token", valueHint: "X" },
+  "top-p": { type: "string", description: "share of probability that is kept", valueHint: "X" },
+  "top-k": { type: "string", description: "number of tokens that are kept", valueHint: "N" },
+  "repetition-penalty": { type: "string", description: "above 1 avoids repetition", valueHint: "X" },
+  seed: { type: "string", description: "the same seed gives the same answer", valueHint: "N", default: "0" },
+} as const satisfies ArgsDef
+
+/** Values of {@link SAMPLING_FLAGS}. */
+type SamplingFlags = { readonly [F in keyof typeof SAMPLING_FLAGS]?: string | undefined }
+
+/** The options that were given. @throws ConfigError naming the flag that is no number */
+export function samplingOptions(args: SamplingFlags): AnswerOptions {
+  const options = {
+    maxNewTokens: numberFlag("max-tokens", args["max-tokens"], 1),
+    temperature: numberFlag("temperature", args.temperature, 0, false),
+    topP: numberFlag("top-p", args["top-p"], 0, false),
+    topK: numberFlag("top-k", args["top-k"], 0),
+    repetitionPenalty: numberFlag("repetition-penalty", args["repetition-penalty"], 0, false),
+    seed: numberFlag("seed", args.seed, 0),
+  }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
 
 /**
  * Checks what was typed against a command's flags, before anything else looks at it: no flag is ignored or misread.

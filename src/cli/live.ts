@@ -1,19 +1,18 @@
 /** @file `omni live`: files play microphone and camera, the answer comes as text and sound. The main job, headless. */
-import { readFile, writeFile } from "node:fs/promises"
-import { setTimeout as sleep } from "node:timers/promises"
 import { defineCommand } from "citty"
-import { concatPcm, writeWav } from "../audio/index.ts"
 import { startEngine } from "../engine/index.node.ts"
-import type { EngineCall } from "../engine/index.ts"
-import { decodeImage } from "../image/index.node.ts"
-import type { RgbImage } from "../image/index.ts"
+import type { EngineCall, ModelInfo } from "../engine/index.ts"
+import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { readAudioFile } from "../media/index.ts"
-import type { CallEvent } from "../session/index.ts"
-import { ConfigError, errorText, InputError } from "../util/index.ts"
-import { choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import type { AnswerEvent, CallEvent } from "../session/index.ts"
+import { ConfigError, InputError } from "../util/index.ts"
+import { choice, MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { loadOptions, noteUntrained } from "./load-options.ts"
-import { createOutput } from "./output.ts"
+import { type MediaInput, openMedia } from "./media-input.ts"
+import { createOutput, type Output } from "./output.ts"
+import { createPlayer } from "./play.ts"
+import { checkSoundFile, writeSoundFile } from "./sound-file.ts"
 
 const PACES = ["max", "realtime"] as const
 const BEHAVIOURS = ["live", "reference"] as const
@@ -22,56 +21,25 @@ const LANGUAGES = ["en", "zh"] as const
 const FLAGS = {
   ...MODEL_FLAGS,
   audio: { type: "string", description: "sound file that is said", valueHint: "FILE" },
-  video: { type: "string", description: "image that the camera shows", valueHint: "FILE" },
+  video: {
+    type: "string",
+    description: "video, folder of frames or image that the camera shows",
+    valueHint: "FILE|DIR",
+  },
   text: { type: "string", description: "text that is said instead, or as well" },
   out: { type: "string", description: "WAV file for the answer, 24 kHz", valueHint: "FILE" },
+  turns: { type: "boolean", description: "find the end of each question in the sound, and answer them all" },
   voice: { type: "string", description: "sound file of the voice to speak with", valueHint: "FILE" },
   instructions: { type: "string", description: "how the model should behave" },
-  language: { type: "string", description: LANGUAGES.join(", "), default: "en" },
-  pace: { type: "string", description: PACES.join(", "), default: "max" },
+  language: { type: "string", description: `${LANGUAGES.join(", ")}: of the prompts`, default: "en" },
+  pace: { type: "string", description: `${PACES.join(", ")}: how fast the files are played`, default: "max" },
   behaviour: { type: "string", description: BEHAVIOURS.join(", "), default: "live" },
-  "max-tokens": { type: "string", description: "longest answer in tokens", valueHint: "N" },
-  temperature: { type: "string", description: "0 always takes the most likely token", valueHint: "X" },
-  seed: { type: "string", description: "the same seed gives the same answer", valueHint: "N", default: "0" },
+  ...SAMPLING_FLAGS,
   ...OUTPUT_FLAGS,
 } as const
 
-/** Samples of one push: a fifth of a second, as microphones deliver it. */
-const PUSHES_PER_SECOND = 5
-
-type Recording = { readonly pcm: Float32Array; readonly sampleRateHz: number }
-
-async function readInput(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path)
-  } catch (cause) {
-    throw new InputError(`${path}: expected a readable file, got ${errorText(cause)}`, { cause })
-  }
-}
-
-/** Plays a recording and a picture into a call; each push waits for the one before. */
-async function play(
-  call: EngineCall,
-  { sound, frame, realtime }: { sound: Recording | undefined; frame: RgbImage | undefined; realtime: boolean },
-  signal: AbortSignal,
-): Promise<void> {
-  if (!sound) {
-    if (frame) await call.push({ frame })
-    return
-  }
-  const { pcm, sampleRateHz } = sound
-  const start = performance.now()
-  const size = Math.round(sampleRateHz / PUSHES_PER_SECOND)
-  for (let at = 0, count = 0; at < pcm.length; at += size, count++) {
-    const newSecond = count % PUSHES_PER_SECOND === 0
-    const end = Math.min(pcm.length, at + size)
-    // A microphone delivers sound when it was said.
-    const wait = (end / sampleRateHz) * 1000 - (performance.now() - start)
-    if (realtime && wait > 0) await sleep(wait, undefined, { signal })
-    signal.throwIfAborted()
-    await call.push({ pcm: pcm.slice(at, end), ...(frame && newSecond ? { frame } : {}) })
-  }
-}
+/** Between the answers of one file. */
+const GAP = new Float32Array(VOCODER_SAMPLE_RATE_HZ / 2)
 
 export const live = defineCommand({
   meta: { name: "live", description: "play files into a live call, get the spoken answer" },
@@ -81,63 +49,54 @@ export const live = defineCommand({
     const pace = choice("pace", args.pace, PACES)
     const behaviour = choice("behaviour", args.behaviour, BEHAVIOURS)
     const language = choice("language", args.language, LANGUAGES)
-    const temperature = numberFlag("temperature", args.temperature, 0, false)
-    const maxNewTokens = numberFlag("max-tokens", args["max-tokens"], 1)
-    const seed = numberFlag("seed", args.seed, 0)
-    if (args.audio === undefined && args.text === undefined && args.video === undefined) {
-      throw new ConfigError("--audio: expected a sound file, an image for --video, or --text, got none of them")
-    }
-    const sound = args.audio === undefined ? undefined : await readAudioFile(args.audio)
-    const voice = args.voice === undefined ? undefined : await readAudioFile(args.voice)
-    const frame =
-      args.video === undefined
-        ? undefined
-        : await decodeImage(await readInput(args.video), { behaviour, source: args.video })
-    const options = await loadOptions(args)
+    const sampling = samplingOptions(args)
+    if (args.audio === undefined && args.text === undefined && args.video === undefined)
+      throw new ConfigError("--audio: expected a sound file, pictures for --video, or --text, got none of them")
+    if (args.out !== undefined) await checkSoundFile("--out", args.out)
     await interruptible(async (signal) => {
+      const media = await openMedia(args, { behaviour, signal })
+      if (args.turns && !media.hasSound) throw new ConfigError("--turns: expected sound to find turns in, got none")
+      const voice = args.voice === undefined ? undefined : await readAudioFile(args.voice, { signal })
+      const options = await loadOptions(args, { signal, onProgress: output.progress })
       const engine = startEngine()
       try {
         const info = await engine.load(options, { signal, onProgress: output.progress })
         output.done()
         output.record({ type: "loaded", ...info })
+        checkAbilities(info, media, args.out)
         noteUntrained(output, info)
-        const onEvent = (event: CallEvent) => output.record(event)
+        const turns = new Turns(output)
         const call = await engine.call(
           {
-            mode: frame ? "omni" : "audio_assistant",
-            language,
-            behaviour,
+            ...{ mode: media.hasFrames ? "omni" : "audio_assistant", language, behaviour, ...sampling },
             ...(args.instructions === undefined ? {} : { instructions: args.instructions }),
             ...(voice ? { voice } : {}),
-            ...(sound ? { sampleRateHz: sound.sampleRateHz } : {}),
-            ...(temperature === undefined ? {} : { temperature }),
-            ...(maxNewTokens === undefined ? {} : { maxNewTokens }),
-            ...(seed === undefined ? {} : { seed }),
+            ...(args.turns ? { turns: {} } : {}),
           },
-          { onEvent, signal },
+          { onEvent: (event) => turns.hear(event), signal },
         )
-        await play(call, { sound, frame, realtime: pace === "realtime" }, signal)
-        if (args.text !== undefined) await call.push({ text: args.text })
         const pieces: Float32Array[] = []
-        for await (const event of call.respond({ speak: info.speaks }, signal)) {
-          if (event.type === "audio-delta") {
-            pieces.push(event.pcm)
-            output.record({ type: "audio-delta", samples: event.pcm.length, text: event.text })
-            continue
-          }
-          output.record(event)
-          if (event.type === "text-delta") output.text(event.text)
-          if (event.type === "turn-end") {
-            output.done()
-            const { firstTextMs, firstAudioMs, totalMs } = event.timings
-            const seconds = (ms: number | undefined) => (ms === undefined ? "none" : `${(ms / 1000).toFixed(2)} s`)
-            output.note(
-              `first text ${seconds(firstTextMs)}, first sound ${seconds(firstAudioMs)}, ${seconds(event.audioMs)} of sound in ${seconds(totalMs)}`,
-            )
+        const answer = async () => {
+          if (pieces.length > 0) pieces.push(GAP)
+          pieces.push(...(await turns.answer(call, info.speaks, signal)))
+        }
+        const player = createPlayer(call, { pace, waits: args.turns === true, signal })
+        const answerEnded = async () => {
+          while (turns.waiting > 0) {
+            await answer()
+            // Who asks listens to the answer; the microphone hears nobody meanwhile.
+            await player.silence(turns.latestMs)
           }
         }
+        await player.play(media.units(), args.turns ? answerEnded : undefined)
+        if (args.text !== undefined) await call.push({ text: args.text })
+        if (!args.turns || turns.isOpen || args.text !== undefined) await answer()
+        else if (turns.answered === 0)
+          throw new InputError("--turns: expected speech in the sound, got none (without --turns it is one question)")
+        await player.settled()
         if (args.out !== undefined) {
-          await writeFile(args.out, writeWav(concatPcm(pieces), { sampleRateHz: 24_000 }))
+          const audioMs = await writeSoundFile(args.out, pieces)
+          output.record({ type: "written", file: args.out, audioMs })
         }
         await call.close()
       } finally {
@@ -147,3 +106,73 @@ export const live = defineCommand({
     })
   },
 })
+
+function checkAbilities(info: ModelInfo, media: MediaInput, out: string | undefined): void {
+  const need = (has: boolean, flag: string, ability: string) => {
+    if (!has) throw new ConfigError(`${flag}: expected a model that ${ability}, got ${info.name}, which does not`)
+  }
+  need(info.hears || !media.hasSound, "--audio", "hears")
+  need(info.sees || !media.hasFrames, "--video", "sees")
+  need(info.speaks || out === undefined, "--out", "speaks")
+}
+
+/** The turns of a call: which wait for an answer, and the answers. */
+class Turns {
+  readonly #output: Output
+  #ended = 0
+  /** Somebody is speaking. */
+  isOpen = false
+  answered = 0
+  /** Length of the latest answer's sound. */
+  latestMs = 0
+
+  constructor(output: Output) {
+    this.#output = output
+  }
+
+  /** Turns that are over and have no answer. */
+  get waiting(): number {
+    return this.#ended - this.answered
+  }
+
+  hear(event: CallEvent): void {
+    this.#output.record(event)
+    if (event.type === "speech-start") this.isOpen = true
+    if (event.type !== "speech-end") return
+    this.isOpen = false
+    this.#ended++
+  }
+
+  /** Answers the latest turn. @returns its sound */
+  async answer(call: EngineCall, speak: boolean, signal: AbortSignal): Promise<Float32Array[]> {
+    const turn = this.answered + 1
+    const pieces: Float32Array[] = []
+    for await (const event of call.respond({ speak }, signal)) {
+      if (event.type === "audio-delta") pieces.push(event.pcm)
+      this.#show(event, turn)
+    }
+    // One answer is for all that was said.
+    this.answered = Math.max(turn, this.#ended)
+    this.isOpen = false
+    return pieces
+  }
+
+  #show(event: AnswerEvent, turn: number): void {
+    const output = this.#output
+    if (event.type === "audio-delta") {
+      output.record({ type: "audio-delta", samples: event.pcm.length, text: event.text, turn })
+      return
+    }
+    output.record({ ...event, turn })
+    if (event.type === "text-delta") output.text(event.text)
+    if (event.type !== "turn-end") return
+    output.done()
+    this.latestMs = event.audioMs
+    const { firstTextMs, firstAudioMs, totalMs } = event.timings
+    const seconds = (ms: number | undefined) => (ms === undefined ? "none" : `${(ms / 1000).toFixed(2)} s`)
+    output.note(
+      `first text ${seconds(firstTextMs)}, first sound ${seconds(firstAudioMs)}, ` +
+        `${seconds(event.audioMs)} of sound in ${seconds(totalMs)}`,
+    )
+  }
+}

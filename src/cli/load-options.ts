@@ -13,12 +13,15 @@ type ModelFlags = {
 }
 
 /** @throws ConfigError naming the wrong flag, CheckpointError when there is no such model */
-export async function loadOptions({ model, device, quantize, threads }: ModelFlags): Promise<LoadOptions> {
+export async function loadOptions(
+  { model, device, quantize, threads }: ModelFlags,
+  waiting: Parameters<typeof modelFolder>[2] = {},
+): Promise<LoadOptions> {
   const count = numberFlag("threads", threads, 1)
   return {
     device: choice("device", device, DEVICES),
     quantize: choice("quantize", quantize, QUANTIZE_KINDS),
-    model: await modelFolder(model, process.env),
+    model: await modelFolder(model, process.env, waiting),
     cacheFolder: cacheFolder(process.env),
     ...(count === undefined ? {} : { threads: count }),
   }

@@ -3,32 +3,27 @@ import { stripVTControlCharacters } from "node:util"
 import { type ArgsDef, type CommandDef, defineCommand, renderUsage, runCommand } from "citty"
 import packageJson from "../../package.json" with { type: "json" }
 import { CheckpointError, ConfigError, errorText, InputError } from "../util/index.ts"
-import { chat } from "./chat.ts"
-import { convert } from "./convert.ts"
-import { doctor } from "./doctor.ts"
 import { checkArguments } from "./flags.ts"
-import { init } from "./init.ts"
 import { isReaderGone } from "./interrupt.ts"
-import { live } from "./live.ts"
-import { models } from "./models.ts"
-import { pull } from "./pull.ts"
-import { serve } from "./serve.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has arguments of its own, and citty's type is invariant
-const commands: { readonly [name: string]: CommandDef<any> } = {
-  chat,
-  convert,
-  doctor,
-  init,
-  live,
-  models,
-  pull,
-  serve,
+type Command = CommandDef<any>
+
+/** Loaded when they are used: most need a model's code, and one of them a server's. */
+const commands: { readonly [name: string]: () => Promise<Command> } = {
+  chat: async () => (await import("./chat.ts")).chat,
+  convert: async () => (await import("./convert.ts")).convert,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  init: async () => (await import("./init.ts")).init,
+  live: async () => (await import("./live.ts")).live,
+  models: async () => (await import("./models.ts")).models,
+  pull: async () => (await import("./pull.ts")).pull,
+  serve: async () => (await import("./serve.ts")).serve,
 }
 
 const omni = defineCommand({
   meta: { name: "omni", version: packageJson.version, description: "MiniCPM-o 2.6 on your own machine" },
-  subCommands: commands,
+  subCommands: { ...commands },
 })
 
 /** 2 for what the user can mend, 1 for everything else. */
@@ -45,7 +40,7 @@ async function help(command: CommandDef<ArgsDef> | undefined): Promise<string> {
 async function main(rawArgs: readonly string[]): Promise<void> {
   const [name, ...rest] = rawArgs
   const flags = rawArgs.slice(0, rawArgs.includes("--") ? rawArgs.indexOf("--") : undefined)
-  const command = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined
+  const command = name !== undefined && Object.hasOwn(commands, name) ? await commands[name]!() : undefined
   if (name === undefined || flags.includes("--help") || flags.includes("-h")) {
     console.log(await help(command))
   } else if (flags.includes("--version")) {

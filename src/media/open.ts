@@ -25,6 +25,8 @@ export type Video = {
   readonly seconds: number | undefined
   readonly hasVideo: boolean
   readonly hasAudio: boolean
+  /** One image, which shows no time. */
+  readonly isStill: boolean
   /** Frame i is what is shown at i + 1 s; empty without pictures.  // each [height, width, 3] */
   frames(): AsyncIterable<RgbImage>
   /** Mono at 16 kHz in pieces of any length; empty without sound. */
@@ -44,8 +46,10 @@ export async function openVideo(path: string, options: MediaOptions = {}): Promi
   const info = await stat(path).catch((cause: unknown) => {
     throw new InputError(`${path}: expected a file or folder, got: ${errorText(cause)} (check the path)`, { cause })
   })
-  if (info.isDirectory()) return ofImages(await frameFiles(path), path, { maxSeconds, behaviour })
-  if (isImage(await firstBytes(path, 16))) return ofImages([path], path, { maxSeconds, behaviour })
+  if (info.isDirectory())
+    return { ...ofImages(await frameFiles(path), path, { maxSeconds, behaviour }), isStill: false }
+  if (isImage(await firstBytes(path, 16)))
+    return { ...ofImages([path], path, { maxSeconds, behaviour }), isStill: true }
   const running = { source: path, signal }
   const media = await probeMedia(path, programs, running)
   checkSeconds(path, media.seconds ?? 0, maxSeconds)
@@ -53,6 +57,7 @@ export async function openVideo(path: string, options: MediaOptions = {}): Promi
   const most = Math.min(Math.ceil((media.seconds ?? maxSeconds) - 1e-3), maxSeconds)
   return {
     ...media,
+    isStill: false,
     frames: () => (media.hasVideo ? take(readFrames(path, programs, running), Math.max(1, most)) : none()),
     audio: () => (media.hasAudio ? limited(readSound(path, programs, running), path, maxSeconds) : none()),
   }
@@ -92,7 +97,7 @@ function ofImages(
   files: readonly string[],
   path: string,
   { maxSeconds, behaviour }: { maxSeconds: number; behaviour: ImageBehaviour },
-): Video {
+): Omit<Video, "isStill"> {
   checkSeconds(path, files.length, maxSeconds)
   return {
     seconds: files.length,

@@ -1,0 +1,140 @@
+/** @file Files that people may give a live call by mistake: each is told by its name, before a model is loaded. */
+import { createHash } from "node:crypto"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { crc32, deflateSync } from "node:zlib"
+import { afterAll, describe, expect, test } from "vitest"
+import { writeWav } from "../audio/index.ts"
+import { ConfigError, InputError } from "../util/index.ts"
+import { openMedia } from "./media-input.ts"
+import { checkSoundFile, writeSoundFile } from "./sound-file.ts"
+
+const ASSETS = join(import.meta.dirname, "..", "..", "test", "fixtures", "tiny-a", "assets")
+const SPEECH = join(ASSETS, "audio", "speech_en.wav")
+const IMAGE = join(ASSETS, "images", "frame_0.png")
+const folder = mkdtempSync(join(tmpdir(), "omni-odd-"))
+const empty = mkdtempSync(join(tmpdir(), "omni-odd-"))
+afterAll(() => {
+  for (const path of [folder, empty]) rmSync(path, { recursive: true })
+})
+
+function written(name: string, bytes: string | Uint8Array): string {
+  writeFileSync(join(folder, name), bytes)
+  return join(folder, name)
+}
+
+const wav = (samples: Float32Array) => writeWav(samples, { sampleRateHz: 16_000 })
+
+/** A PNG that claims so many pixels and has none. */
+function bomb(width: number, height: number): Uint8Array {
+  const chunk = (type: string, data: Uint8Array) => {
+    const body = Buffer.concat([Buffer.from(type), data])
+    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)]
+    length.writeUInt32BE(data.length)
+    sum.writeUInt32BE(crc32(body))
+    return Buffer.concat([length, body, sum])
+  }
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(width, 0)
+  header.writeUInt32BE(height, 4)
+  header.set([8, 2], 8)
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
+  return Buffer.concat([
+    signature,
+    chunk("IHDR", header),
+    chunk("IDAT", deflateSync(Buffer.alloc(100))),
+    chunk("IEND", Buffer.alloc(0)),
+  ])
+}
+
+const open = (files: { audio?: string; video?: string }) =>
+  openMedia(files, { behaviour: "live", signal: new AbortController().signal })
+
+const noise = Float32Array.from({ length: 40_000 }, (_, i) => Math.sin(i) / 3)
+
+describe("odd files", () => {
+  test.each<[string, () => { audio?: string; video?: string }, RegExp]>([
+    ["nothing", () => ({ audio: written("empty.wav", "") }), /empty\.wav: expected .* got 0 bytes/],
+    [
+      "a header alone",
+      () => ({ audio: written("head.wav", wav(new Float32Array(0))) }),
+      /head\.wav: expected .*, got 0/,
+    ],
+    [
+      "10 ms",
+      () => ({ audio: written("short.wav", wav(noise.subarray(0, 160))) }),
+      /short\.wav: expected at least 0\.1 s of sound, got 0\.010 s/,
+    ],
+    ["half a header", () => ({ audio: written("cut.wav", wav(noise).subarray(0, 20)) }), /cut\.wav: expected /],
+    ["text", () => ({ audio: written("notes.txt", "buy milk\n") }), /notes\.txt: expected /],
+    ["a folder as sound", () => ({ audio: folder }), /expected a file, got something else/],
+    ["a device", () => ({ audio: "/dev/null" }), /^\/dev\/null: expected a file, got something else/],
+    ["nothing to see", () => ({ video: "/nowhere.mp4" }), /^\/nowhere\.mp4: expected a file or folder, got: ENOENT/],
+    ["an empty folder", () => ({ video: empty }), /expected 1 to 100000 PNG, JPEG or WebP files, got 0/],
+    [
+      "a cut picture",
+      () => ({ video: written("cut.png", readFileSync(IMAGE).subarray(0, 400)) }),
+      /cut\.png: expected a complete /,
+    ],
+    [
+      "sound as video",
+      () => ({ video: SPEECH }),
+      /^--video: expected pictures in .*speech_en\.wav, got sound alone \(give it as --audio\)|expected the program ffprobe/,
+    ],
+    [
+      "a billion pixels",
+      () => ({ video: written("bomb.png", bomb(30_000, 30_000)) }),
+      /bomb\.png: expected at most 178956970 pixels, got 30000x30000/,
+    ],
+  ])("%s", async (_, files, message) => {
+    const error = await open(files()).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
+    expect(error instanceof InputError || error instanceof ConfigError).toBe(true) // code 2 of the command
+    expect((error as Error).message).toMatch(message)
+  })
+})
+
+describe("seconds", () => {
+  const unitsOf = async (files: { audio?: string; video?: string }) => {
+    const units = []
+    for await (const unit of (await open(files)).units()) units.push(unit)
+    return units
+  }
+
+  test("an image is shown in every second of the sound, and alone without any", async () => {
+    const audio = written("talk.wav", wav(noise))
+    const units = await unitsOf({ audio, video: IMAGE })
+    expect(units.map(({ pcm, frame }) => [pcm?.length, frame?.width])).toEqual([
+      ...[
+        [16_000, 320],
+        [16_000, 320],
+        [8000, 320],
+      ],
+    ])
+    expect((await unitsOf({ video: IMAGE })).map(({ pcm, frame }) => [pcm, frame?.width])).toEqual([[undefined, 320]])
+    expect((await unitsOf({ audio })).every(({ frame }) => frame === undefined)).toBe(true)
+    expect(await unitsOf({})).toEqual([])
+  })
+})
+
+describe("the file for the answer", () => {
+  test("is checked before, and appears whole", async () => {
+    await expect(checkSoundFile("--out", folder)).rejects.toThrow(/^--out: expected a file to write, got the folder /)
+    await expect(checkSoundFile("--out", "/nowhere/x.wav")).rejects.toThrow(
+      /^--out: expected a folder that can be written, got \/nowhere: ENOENT/,
+    )
+    const path = join(folder, "answer.wav")
+    await checkSoundFile("--out", path)
+    const pieces = [noise.subarray(0, 100), noise.subarray(100, 300)]
+    expect(await writeSoundFile(path, pieces)).toBe(300 / 24)
+    const want = createHash("sha256")
+      .update(writeWav(noise.subarray(0, 300), { sampleRateHz: 24_000 }))
+      .digest("hex")
+    expect(createHash("sha256").update(readFileSync(path)).digest("hex")).toBe(want)
+    expect(await writeSoundFile(path, [])).toBe(0)
+    await expect(writeSoundFile("/nowhere/x.wav", pieces)).rejects.toThrow("ENOENT")
+  })
+})
