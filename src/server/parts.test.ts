@@ -1,4 +1,4 @@
-/** @file Small parts of the server on their own: queue, windows, captions, voices, the page's files, certificates. */
+/** @file Small parts of the server on their own: queue, voices, the page's files, certificates. */
 
 import { X509Certificate } from "node:crypto"
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
@@ -9,12 +9,10 @@ import fc from "fast-check"
 import { afterAll, describe, expect, test } from "vitest"
 import { Admission } from "./admission.ts"
 import { parseJson } from "./body.ts"
-import { toSrt, toVtt } from "./captions.ts"
 import { tone, wavFile } from "./http.test-util.ts"
 import { createStaticFiles } from "./static-files.ts"
 import { localCertificate, machineNames, readCertificate } from "./tls.ts"
 import { Voices } from "./voices.ts"
-import { cutAtSilences } from "./windows.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "omni-server-"))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -66,47 +64,6 @@ describe("admission", () => {
       ),
     )
   })
-})
-
-describe("windows", () => {
-  test("law: they touch, cover everything, and none is too long", () => {
-    fc.assert(
-      fc.property(fc.nat(3000), fc.nat(), (length, seed) => {
-        const pcm = Float32Array.from(
-          { length },
-          (_, i) => Math.sin((i * (seed % 97)) / 10) * ((i + seed) % 300 < 40 ? 0 : 1),
-        )
-        const windows = cutAtSilences(pcm, 100, 5)
-        expect(windows.map(({ start }) => start)).toEqual(
-          [0, ...windows.map(({ end }) => end)].slice(0, windows.length),
-        )
-        expect(windows.at(-1)?.end ?? 0).toBe(length)
-        for (const { start, end } of windows) expect(end > start && end - start <= 500).toBe(true)
-      }),
-    )
-  })
-
-  test("the cut is in the pause", () => {
-    const pcm = tone(40)
-    pcm.fill(0, 16_000 * 24, 16_000 * 24.6)
-    const [first, second] = cutAtSilences(pcm, 16_000)
-    expect(first!.end / 16_000).toBeGreaterThan(24)
-    expect(first!.end / 16_000).toBeLessThan(24.6)
-    expect(second).toEqual({ start: first!.end, end: 640_000 })
-  })
-})
-
-test("captions hold their form whatever is said", () => {
-  const cues = [
-    { start: 0, end: 1.5, text: "one\n\n2\n00:00 --> 1" },
-    { start: 3661.0005, end: 3662, text: "a < b & c" },
-  ]
-  expect(toSrt(cues)).toBe(
-    "1\n00:00:00,000 --> 00:00:01,500\none\n2\n00:00 -> 1\n\n2\n01:01:01,001 --> 01:01:02,000\na < b & c\n\n",
-  )
-  expect(toVtt(cues)).toBe(
-    "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\none\n2\n00:00 -&gt; 1\n\n01:01:01.001 --> 01:01:02.000\na &lt; b &amp; c\n\n",
-  )
 })
 
 test("law: JSON within the depth is read as it is", () => {

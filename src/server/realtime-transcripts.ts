@@ -2,12 +2,10 @@
  * @file What the user said, written down beside the conversation: questions of their own that never change what the model
  * hears. One after another, and never before the answer to the turn: that is what a person waits for.
  */
-import type { Sound } from "../session/index.ts"
+import { type ChatOptions, type Sound, transcribe } from "../session/index.ts"
 import type { RealtimeAnswers } from "./realtime-answers.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import type { SessionShared } from "./realtime-parts.ts"
-import { transcriptionQuestion } from "./transcription-question.ts"
-import { cutAtSilences } from "./windows.ts"
 
 /** Turns that may wait to be written down. */
 const MAX_WAITING = 8
@@ -56,21 +54,18 @@ export class RealtimeTranscripts {
 
   async #write(
     item_id: string,
-    { pcm, sampleRateHz }: Sound,
+    sound: Sound,
     { language, prompt: hint }: { language?: string | undefined; prompt?: string | undefined },
   ): Promise<void> {
     const { parts, send } = this.#shared
     let transcript = ""
-    for (const { start, end } of cutAtSilences(pcm, sampleRateHz)) {
-      const window = { pcm: pcm.slice(start, end), sampleRateHz }
-      const question = transcriptionQuestion(window, { language, hint })
-      for await (const event of parts.engine.chat(question, this.#stop.signal)) {
-        if (event.type !== "text-delta" || event.text === "") continue
-        transcript += event.text
-        send({ type: `${EVENT}.delta`, item_id, content_index: 0, delta: event.text })
-      }
+    const ask = (question: ChatOptions) => parts.engine.chat(question, this.#stop.signal)
+    for await (const piece of transcribe(ask, sound, { language, hint })) {
+      if (typeof piece !== "string" || piece === "") continue
+      transcript += piece
+      send({ type: `${EVENT}.delta`, item_id, content_index: 0, delta: piece })
     }
-    const seconds = pcm.length / sampleRateHz
+    const seconds = sound.pcm.length / sound.sampleRateHz
     this.#items.transcribed(item_id, transcript)
     send({
       type: `${EVENT}.completed`,

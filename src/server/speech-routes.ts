@@ -3,7 +3,7 @@
  * transcript may differ from the text in small things, as the official demo's does.
  */
 import { speechRequestSchema } from "../protocol/index.ts"
-import { type ChatMessage, type ChatOptions, voicePrompt } from "../session/index.ts"
+import { type ChatOptions, readAloudQuestions } from "../session/index.ts"
 import { answerEvents, enter } from "./answers.ts"
 import { readForm, readJson } from "./body.ts"
 import { byteStream } from "./byte-stream.ts"
@@ -15,7 +15,6 @@ import { eventStream } from "./sse.ts"
 import { OWN_VOICES, type StoredVoice } from "./voices.ts"
 
 const MAX_VOICE_BYTES = 10 * 1024 * 1024
-const READ_PROMPT = { en: "Please read the text below.", zh: "请朗读以下内容。" }
 
 /** @throws HttpError for what is wrong with the request, and what the engine throws */
 export async function speech(request: Request, context: ServerContext, info: RequestInfo): Promise<Response> {
@@ -25,20 +24,16 @@ export async function speech(request: Request, context: ServerContext, info: Req
   if (body.speed != null && body.speed !== 1)
     throw new HttpError(400, "speed: expected 1, got another (the model speaks at its own pace)", { param: "speed" })
   const voice = context.voices.find(typeof body.voice === "string" ? body.voice : body.voice.id, info.owner)
-  const prompt: ChatMessage[] = voice ? [voicePrompt("voice_cloning", voice)] : []
-  const how = body.instructions ? `${body.instructions}\n` : ""
-  const language = /[\u4e00-\u9fff]/.test(body.input) ? "zh" : "en"
-  const options: ChatOptions = {
-    messages: [...prompt, { role: "user", content: `${how}${READ_PROMPT[language]}\n${body.input}` }],
-    speak: true,
-    // A text is read in about as many tokens as it has; more is rambling.
-    maxNewTokens: 64 + 2 * body.input.length,
-    ...(body.seed == null ? {} : { seed: Math.abs(body.seed) }),
-  }
+  const questions = readAloudQuestions(body.input, {
+    voice,
+    instructions: body.instructions ?? undefined,
+    seed: body.seed == null ? undefined : Math.abs(body.seed),
+  })
+  if (questions.length === 0) throw new HttpError(400, "input: expected text to read, got none", { param: "input" })
   const leave = await enter(context, info)
   try {
     const encoder = await createSoundEncoder(format)
-    const pieces = soundPieces(options, encoder, context, info)
+    const pieces = soundPieces(questions, encoder, context, info)
     if (body.stream_format === "sse") return await eventStream(speechEvents(pieces), leave, context, info)
     // A failure after its start cuts the connection: no byte of sound may be an error message.
     const stream = await byteStream(pieces, { done: leave, stallMs: context.limits.stallMs })
@@ -52,25 +47,28 @@ export async function speech(request: Request, context: ServerContext, info: Req
 type Usage = { readonly input_tokens: number; readonly output_tokens: number; readonly total_tokens: number }
 
 async function* soundPieces(
-  options: ChatOptions,
+  questions: readonly ChatOptions[],
   encoder: Awaited<ReturnType<typeof createSoundEncoder>>,
   context: ServerContext,
   info: RequestInfo,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, Usage, void> {
   let usage: Usage = { input_tokens: 0, output_tokens: 0, total_tokens: 0 }
   let begun = false
-  for await (const event of answerEvents(options, context, info)) {
-    if (event.type === "audio-delta") {
-      if (!begun && encoder.head.length > 0) yield encoder.head
-      begun = true
-      const bytes = encoder.push(event.pcm)
-      if (bytes.length > 0) yield bytes
+  for (const question of questions) {
+    for await (const event of answerEvents(question, context, info)) {
+      if (event.type === "audio-delta") {
+        if (!begun && encoder.head.length > 0) yield encoder.head
+        begun = true
+        const bytes = encoder.push(event.pcm)
+        if (bytes.length > 0) yield bytes
+      }
+      if (event.type !== "turn-end") continue
+      const input_tokens = usage.input_tokens + event.promptTokens
+      const output_tokens = usage.output_tokens + event.completionTokens
+      usage = { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens }
     }
-    if (event.type !== "turn-end") continue
-    const { promptTokens: input_tokens, completionTokens: output_tokens } = event
-    usage = { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens }
+    info.signal.throwIfAborted()
   }
-  info.signal.throwIfAborted()
   if (!begun) throw new HttpError(500, "speech: expected sound, got an answer without any (try another seed)")
   const rest = encoder.flush()
   if (rest.length > 0) yield rest

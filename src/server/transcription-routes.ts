@@ -8,27 +8,24 @@ import {
   type TranscriptSegment,
   transcriptionFieldsSchema,
 } from "../protocol/index.ts"
-import type { Sound } from "../session/index.ts"
+import {
+  type ChatOptions,
+  type Sound,
+  type TranscriptPart,
+  toSrt,
+  toVtt,
+  transcribe,
+  transcriptText,
+} from "../session/index.ts"
 import { answerEvents, enter } from "./answers.ts"
 import { type Form, readForm } from "./body.ts"
-import { toSrt, toVtt } from "./captions.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 import { soundOf } from "./files.ts"
 import { checkModel } from "./models.ts"
 import { eventStream } from "./sse.ts"
-import { transcriptionQuestion } from "./transcription-question.ts"
-import { cutAtSilences } from "./windows.ts"
 
 export type TranscriptionTask = "transcribe" | "translate"
-
-type Heard = {
-  readonly window: number
-  readonly start: number
-  readonly end: number
-  readonly text: string
-  readonly tokens: number
-}
 
 /** @throws HttpError and InputError for what is wrong with the request, and what the engine throws */
 export async function transcriptions(
@@ -50,7 +47,7 @@ export async function transcriptions(
     return await eventStream(transcriptEvents(task, fields, sound, context, info), leave, context, info)
   }
   try {
-    const segments: Heard[] = []
+    const segments: TranscriptPart[] = []
     for await (const piece of listen(task, fields, sound, context, info))
       if (typeof piece !== "string") segments.push(piece)
     return reply(task, fields, seconds, segments)
@@ -77,47 +74,29 @@ function fieldsOf({ fields }: Form): TranscriptionFields {
   return parsed.data
 }
 
-/** Text as it is written, and each window when it is done. */
 async function* listen(
   task: TranscriptionTask,
-  fields: TranscriptionFields,
-  { pcm, sampleRateHz }: Sound,
+  { prompt: hint, temperature, language }: TranscriptionFields,
+  sound: Sound,
   context: ServerContext,
   info: RequestInfo,
-): AsyncGenerator<string | Heard, void, void> {
-  const { prompt: hint, temperature, language } = fields
-  for (const [window, { start, end }] of cutAtSilences(pcm, sampleRateHz).entries()) {
-    const audio = { pcm: pcm.slice(start, end), sampleRateHz }
-    const options = transcriptionQuestion(audio, { task, language, hint, temperature })
-    for await (const event of answerEvents(options, context, info)) {
-      if (event.type === "text-delta") yield event.text
-      if (event.type !== "turn-end") continue
-      yield {
-        window,
-        start: start / sampleRateHz,
-        end: end / sampleRateHz,
-        text: event.text.trim(),
-        tokens: event.completionTokens,
-      }
-    }
+): AsyncGenerator<string | TranscriptPart, void, void> {
+  const ask = (question: ChatOptions) => answerEvents(question, context, info)
+  for await (const piece of transcribe(ask, sound, { task, language, hint, temperature })) {
+    yield piece
     info.signal.throwIfAborted()
   }
 }
 
-const wholeText = (segments: readonly Heard[]) =>
-  segments
-    .map(({ text }) => text)
-    .filter((text) => text !== "")
-    .join(" ")
 const durationUsage = (seconds: number) => ({ type: "duration", seconds: Math.ceil(seconds) })
 
 function reply(
   task: TranscriptionTask,
   fields: TranscriptionFields,
   seconds: number,
-  heard: readonly Heard[],
+  heard: readonly TranscriptPart[],
 ): Response {
-  const text = wholeText(heard)
+  const text = transcriptText(heard)
   const plain = (body: string, type: string) =>
     new Response(body, { headers: { "content-type": `${type}; charset=utf-8` } })
   switch (fields.response_format) {
@@ -148,7 +127,7 @@ async function* transcriptEvents(
   context: ServerContext,
   info: RequestInfo,
 ): AsyncGenerator<unknown, void, void> {
-  const segments: Heard[] = []
+  const segments: TranscriptPart[] = []
   let pending = ""
   for await (const piece of listen(task, fields, sound, context, info)) {
     if (typeof piece !== "string") {
@@ -160,5 +139,5 @@ async function* transcriptEvents(
     pending = ""
   }
   const usage = durationUsage(sound.pcm.length / sound.sampleRateHz)
-  yield { type: "transcript.text.done", text: wholeText(segments), usage }
+  yield { type: "transcript.text.done", text: transcriptText(segments), usage }
 }

@@ -1,10 +1,18 @@
 export { writeAnswer } from "./answer.ts"
 export { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 export { Call, type CallParts } from "./call.ts"
+export { toSrt, toVtt } from "./captions.ts"
 export { omniChat } from "./chat.ts"
 export { Conversation, type OpenedAnswer } from "./conversation.ts"
 export type { OmniModel } from "./model.ts"
+export { type ReadAloudOptions, readAloudQuestions } from "./read-aloud.ts"
 export { readCallFile, writeCallFile } from "./snapshot-file.ts"
+export {
+  type TranscriptionOptions,
+  type TranscriptPart,
+  transcribe,
+  transcriptText,
+} from "./transcribe.ts"
 export type {
   AnswerEvent,
   AnswerFormat,

@@ -1,7 +1,7 @@
 /** @file Transcripts as SubRip and WebVTT. */
-import type { TranscriptSegment } from "../protocol/index.ts"
+import type { TranscriptPart } from "./transcribe.ts"
 
-type Cue = Pick<TranscriptSegment, "start" | "end" | "text">
+type Cue = Pick<TranscriptPart, "start" | "end" | "text">
 
 /** `00:01:02,345`; hours grow as needed. */
 function clock(seconds: number, point: string): string {
