@@ -81,6 +81,30 @@ describe("a call", () => {
     })
   })
 
+  test("sees the last frame of a question in full resolution, earlier ones in medium", {
+    timeout: 60_000,
+  }, async () => {
+    const frame = { width: 800, height: 600, data: Uint8Array.from({ length: 800 * 600 * 3 }, (_, i) => i % 251) }
+    const images = async (lastFrameSlices?: number) => {
+      const slices = lastFrameSlices === undefined ? {} : { lastFrameSlices }
+      await using call = await engine.call({ ...GREEDY, mode: "omni", ...slices })
+      const counts: number[] = []
+      for (let turn = 0; turn < 2; turn++) {
+        await call.push({ frame, pcm: tone(16_000) })
+        await call.push({ frame, pcm: tone(20_000) })
+        counts.push(endOf(await answer(call, { speak: false, maxNewTokens: 3 })).usage.promptImageTokens)
+      }
+      return counts
+    }
+    const [plain, twice] = await images(1)
+    const block = plain! / 2 // two frames with a whole second each
+    expect(twice).toBe(2 * plain!)
+    // The last frame again, as an overview and in 2 × 2 slices.
+    const [sharp, both] = await images()
+    expect(sharp).toBe((2 + 5) * block)
+    expect(both).toBe(2 * sharp!)
+  })
+
   test("stops an answer that waits for its turn, too", { timeout: 60_000 }, async () => {
     await using call = await engine.call({ ...GREEDY, maxNewTokens: 400 })
     await call.push({ pcm: tone(16_000) })
