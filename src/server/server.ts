@@ -124,7 +124,12 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
     async listen(port, host) {
       checkHost(host, keys)
       await new Promise<void>((resolve, reject) => {
-        server.once("error", reject)
+        server.once("error", (error: NodeJS.ErrnoException) => {
+          if (error.code !== "EADDRINUSE") return reject(error)
+          reject(
+            new ConfigError(`--port: expected a free port, got ${port}, which another program uses (choose another)`),
+          )
+        })
         server.listen(port, host, () => resolve())
       })
       const { port: bound } = server.address() as AddressInfo
