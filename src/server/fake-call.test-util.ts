@@ -16,6 +16,8 @@ export type FakeCall = EngineCall & {
   /** What a model would know: `heard 300`, `text hi`, `frame 2x3`, `tool: 5`, `assistant: One two`. */
   readonly context: readonly string[]
   readonly isOpen: boolean
+  /** From now on sound is not taken, until the returned function is called. */
+  readonly hold: () => () => void
   /** Reports an event, as the engine would. */
   readonly report: (event: CallEvent) => void
 }
@@ -42,6 +44,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
   let kept: Entry[] = []
   let ms = saved?.ms ?? 0
   let speaking = false
+  let held: Promise<void> | undefined
   let open = true
   /** So many entries stay when input is cleared. */
   let settled = entries.length
@@ -125,6 +128,13 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     get context() {
       return entries.map(print)
     },
+    hold() {
+      let release: () => void = () => undefined
+      held = new Promise<void>((resolve) => {
+        release = resolve
+      })
+      return release
+    },
     report: (event) => onEvent?.(event),
     get isOpen() {
       return open
@@ -137,6 +147,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
       if (!pcm) return
       const lengthMs = (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
       ms += lengthMs
+      await held
       know({ kind: "heard", words: [], ms: lengthMs })
       const loud = pcm.some((sample) => Math.abs(sample) > 0.1)
       if (!options.turns || loud === speaking) return
