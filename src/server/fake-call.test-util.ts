@@ -101,11 +101,11 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
           if (mine.stop || signal?.aborted) finishReason = "interrupted"
           else if (entry.words.length >= maxNewTokens) finishReason = "length"
           if (finishReason !== "stop") break
-          entry.words.push(word)
           yield { type: "text-delta", text: word }
+          entry.words.push(word) // it was taken
           if (!speak) continue
-          entry.ms += WORD_MS
           yield { type: "audio-delta", pcm: new Float32Array(WORD_MS * 24).fill(0.1), text: word }
+          entry.ms += WORD_MS
         }
       }
       const timings = { prefillMs: 1, firstTextMs: 2, totalMs: 10, decodeMs: 5, speechMs: 4 }
