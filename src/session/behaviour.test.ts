@@ -87,21 +87,34 @@ describe("a spoken answer", () => {
     expect(await first(12)).toBe(12 - 2 - 4)
   })
 
-  test("has its first digits spoken as words", async () => {
-    const spoken = async (firstPieceVerbatim: boolean) => {
-      const heard: string[] = []
-      const encode = (text: string) => {
-        heard.push(text)
-        return voice.tokenizer.encode(text)
-      }
-      const listening = { ...voice.tokenizer, encode }
-      const model = scriptedModel(prompts, [idsOfText("I 7 or 7")], { voice: { ...voice, tokenizer: listening } })
-      await speak(model, { ...live, firstPieceVerbatim })
-      return heard.at(-1)!
+  /** The text as the voice got it. */
+  const spoken = async (ids: readonly number[], change: Partial<BehaviourOptions>) => {
+    const heard: string[] = []
+    const encode = (text: string) => {
+      heard.push(text)
+      return voice.tokenizer.encode(text)
     }
-    expect(await spoken(true)).toContain("7")
-    expect(await spoken(false)).not.toContain("7")
-    expect(await spoken(false)).toContain("seven")
+    const patient = await smallVoice(executor, 200)
+    const model = scriptedModel(prompts, [ids], { voice: { ...patient, tokenizer: { ...patient.tokenizer, encode } } })
+    await speak(model, { ...live, ...change })
+    return heard.at(-1)!
+  }
+
+  test("has its first digits spoken as words", async () => {
+    const ids = idsOfText("I 7 or 7")
+    expect(await spoken(ids, { firstPieceVerbatim: true })).toContain("7")
+    expect(await spoken(ids, { firstPieceVerbatim: false })).not.toContain("7")
+    expect(await spoken(ids, { firstPieceVerbatim: false })).toContain("seven")
+  })
+
+  test("has its numbers read in the language of the conversation, and whole", async () => {
+    // Three tokens a piece: one digit each, so the number is cut.
+    const digits = [..."4207"].flatMap(idsOfText)
+    expect(digits.length).toBe(4)
+    expect(await spoken(digits, { numbers: "official" })).toBe("四二零七")
+    expect(await spoken(digits, { numbers: "conversation" })).toBe("four two zero seven")
+    const late = [...digits, ...idsOfText(" is 5 in English.")]
+    expect(await spoken(late, { numbers: "conversation" })).toBe("four two zero seven is five in English.")
   })
 
   test("goes on when its speech ends early: the rest is another utterance", async () => {
@@ -191,6 +204,21 @@ describe.each(["reference", "live"] as const)("a call, %s", (behaviour: Behaviou
     else expect(text.startsWith(kept) && kept.length < text.length).toBe(true)
   })
 
+  test("does not remember the stop text that ended an answer", async () => {
+    const model = scriptedModel(prompts, [idsOfText("one two STOP three")])
+    const it = await call(model, { behaviour })
+    it.call.push({ text: "hi" })
+    let text = ""
+    for await (const event of it.call.respond({ speak: false, stop: ["STOP"] }))
+      if (event?.type === "turn-end") text = event.text
+    expect(text).toBe("one two ")
+    it.call.push({ text: "?" })
+    await it.respond()
+    const [, answer] = readable(prompts, lastSeen(model)).split("<|tts_bos|>")
+    if (isLive) expect("one two ".startsWith(answer!.split("<|im_end|>")[0]!)).toBe(true)
+    else expect(answer).toContain("STO")
+  })
+
   test("speaks first without closing the system prompt once more", async () => {
     const model = scriptedModel(prompts, [idsOfText("Hello!")])
     const it = await call(model, { behaviour })
@@ -223,6 +251,7 @@ test("the behaviours differ in what is listed above, and nowhere else", () => {
       "penaltyScope",
       "officialText",
       "firstPieceVerbatim",
+      "numbers",
       "outlivesSpeech",
       "reclosesTurns",
       "keepsLastToken",
