@@ -37,6 +37,12 @@ const print = ({ kind, words, ms }: Entry) => {
   return kind === "frame" || kind === "text" ? `${kind} ${words[0]}` : `${kind}: ${words.join("")}`
 }
 
+/** A call of a tool, its arguments in two pieces first. */
+export function* callInPieces(index: number, name: string, text: string): Generator<AnswerEvent, void, void> {
+  for (const part of [text.slice(0, 5), text.slice(5)]) yield { type: "tool-call-delta", index, name, arguments: part }
+  yield { type: "tool-call", call: { name, arguments: text } }
+}
+
 export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
   const { log, onEvent, alive, stepMs } = parts
   const saved = parts.snapshot && (JSON.parse(new TextDecoder().decode(parts.snapshot.bytes)) as Snapshot)
@@ -92,8 +98,8 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
         tool !== undefined && (asked?.kind === "text" || asked?.kind === "user") && asked.words[0]!.includes("weather")
       if (wantsTool && format?.type !== "text") {
         finishReason = "tool-calls"
-        for (const city of asked.words[0]!.includes("two") ? ["Paris", "Rome"] : ["Paris"])
-          yield { type: "tool-call", call: { name: tool, arguments: JSON.stringify({ city }) } }
+        for (const [index, city] of (asked.words[0]!.includes("two") ? ["Paris", "Rome"] : ["Paris"]).entries())
+          yield* callInPieces(index, tool, JSON.stringify({ city }))
       } else {
         for (const word of WORDS) {
           await sleep(stepMs())

@@ -220,7 +220,8 @@ export class RealtimeAnswers {
         writer.audio(event.pcm)
         if (writer.messageId !== undefined) this.#items.sounded(writer.messageId, writer.audioMs)
         return
-      case "tool-call-delta": // the whole call follows
+      case "tool-call-delta":
+        writer.toolCallDelta(event.name, event.arguments)
         return
       case "tool-call":
         writer.toolCall(event.call)
