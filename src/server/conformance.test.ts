@@ -68,6 +68,22 @@ describe("chat completions", () => {
     )
   })
 
+  test("tokens are counted by kind", async () => {
+    const { usage } = await host.client.chat.completions.create({ model, messages: user("hello") })
+    expect(usage).toMatchObject({
+      prompt_tokens_details: { text_tokens: 7, audio_tokens: 0, image_tokens: 0, cached_tokens: 0 },
+      completion_tokens_details: { text_tokens: 3, audio_tokens: 0 },
+    })
+  })
+
+  test("what is not known is ignored, and named in the log without its value", async () => {
+    const more = { store: true, reasoning_effort: "high" as const, prompt_cache_key: "secret" }
+    await host.client.chat.completions.create({ model, messages: user("hello"), ...more })
+    const line = host.lines.find((one) => one.includes("fields not known"))!
+    expect(JSON.parse(line)).toMatchObject({ level: "warn", fields: "store reasoning_effort prompt_cache_key" })
+    expect(host.lines.join("")).not.toContain("secret")
+  })
+
   test("streamed, with usage at the end", async () => {
     const stream = await host.client.chat.completions.create({
       ...{ model, messages: user("hello"), stream: true, stream_options: { include_usage: true } },
@@ -401,6 +417,7 @@ describe("transcriptions", () => {
       "timestamp_granularities",
     ],
     [{ response_format: "diarized_json" as const }, "response_format"],
+    [{ include: ["logprobs" as const] }, "include"],
     [{ temperature: 9 }, "temperature"],
   ])("%j is refused", async (change, param) => {
     const refused = host.client.audio.transcriptions.create({ model, file: await file(1), ...change })

@@ -4,6 +4,7 @@
  */
 import {
   firstIssue,
+  ignoredFields,
   type TranscriptionFields,
   type TranscriptSegment,
   transcriptionFieldsSchema,
@@ -35,7 +36,7 @@ export async function transcriptions(
   info: RequestInfo,
 ): Promise<Response> {
   const form = await readForm(request, context.limits.maxBodyBytes)
-  const fields = fieldsOf(form)
+  const fields = fieldsOf(form, context, info)
   checkModel(fields.model, context)
   const file = form.files.get("file")
   if (!file) throw new HttpError(400, "file: expected a sound file, got none", { param: "file", code: "missing_file" })
@@ -56,12 +57,16 @@ export async function transcriptions(
   }
 }
 
-function fieldsOf({ fields }: Form): TranscriptionFields {
+function fieldsOf({ fields }: Form, { log }: ServerContext, { id }: RequestInfo): TranscriptionFields {
   const parsed = transcriptionFieldsSchema.safeParse({ ...fields })
   if (!parsed.success) {
     const { message, param } = firstIssue(parsed.error)
     throw new HttpError(400, message, { param, code: "invalid_value" })
   }
+  if (fields.include !== undefined)
+    throw new HttpError(400, "include: expected none, got some (transcripts have no log-probabilities here)", {
+      ...{ param: "include", code: "unsupported" },
+    })
   if (fields.timestamp_granularities === "word")
     throw new HttpError(
       400,
@@ -71,6 +76,8 @@ function fieldsOf({ fields }: Form): TranscriptionFields {
         code: "unsupported",
       },
     )
+  const ignored = ignoredFields(fields, parsed.data).filter((name) => name !== "timestamp_granularities")
+  if (ignored.length > 0) log("warn", "fields not known", { id, fields: ignored.join(" ") })
   return parsed.data
 }
 
