@@ -28,24 +28,18 @@ export type AppOptions = {
   readonly stop: AbortSignal
 }
 
-export type Route = { readonly method: string; readonly path: string }
+export type App = Hono<Env>
 type Env = { Variables: { info: RequestInfo } }
 type Work = (c: Context<Env>, info: RequestInfo) => Response | Promise<Response>
 
 /** Routes by method and path; the path's pattern names them in metrics and logs. */
-/** The application, and the routes of its API. */
-export function createApp(
-  context: ServerContext,
-  options: AppOptions,
-): { readonly app: Hono<Env>; readonly routes: readonly Route[] } {
-  const routes: Route[] = []
+export function createApp(context: ServerContext, options: AppOptions): App {
   const { keys, origins, rate, secrets, stop } = options
   const app = new Hono<Env>()
   const access = createAccess({ keys, origins })
   const page = options.webRoot === undefined ? undefined : createStaticFiles(options.webRoot)
 
   const route = (method: string, path: string, work: Work, open = false) => {
-    routes.push({ method, path })
     app.on(method, path, async (c) => {
       const started = performance.now()
       const id = `req_${randomUUID().replaceAll("-", "")}`
@@ -127,7 +121,7 @@ export function createApp(
       404,
     )
   })
-  return { app, routes }
+  return app
 }
 
 function readiness({ source, admission, sessions }: ServerContext): Response {

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createSecureContext } from "node:tls"
+import { gunzipSync } from "node:zlib"
 import fc from "fast-check"
 import { afterAll, describe, expect, test } from "vitest"
 import { Admission } from "./admission.ts"
@@ -113,6 +114,8 @@ describe("the page's files", () => {
   mkdirSync(join(root, "assets"), { recursive: true })
   writeFileSync(join(root, "index.html"), "<!doctype html>")
   writeFileSync(join(root, "assets", "index-Ab12Cd34.js"), "1")
+  const LARGE = "a{}".repeat(2000)
+  writeFileSync(join(root, "assets", "large-Ab12Cd34.css"), LARGE)
   writeFileSync(join(root, "secret.key"), "x")
   writeFileSync(join(folder, "outside.html"), "x")
   const files = createStaticFiles(root)
@@ -122,11 +125,23 @@ describe("the page's files", () => {
     const page = get("/")!
     expect(await page.text()).toBe("<!doctype html>")
     expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8")
-    expect(page.headers.get("content-security-policy")).toMatch(/^default-src 'none'; script-src 'self'/)
+    expect(page.headers.get("content-security-policy")).toMatch(
+      /^default-src 'none'; script-src 'self'; style-src 'self';/,
+    )
+    expect(page.headers.get("content-security-policy")).not.toMatch(/unsafe|\*|https?:|wss?:/)
     expect(page.headers.get("cache-control")).toBe("no-cache")
     const etag = page.headers.get("etag")!
     expect(get("/index.html", { "if-none-match": etag })!.status).toBe(304)
     expect(get("/assets/index-Ab12Cd34.js")!.headers.get("cache-control")).toContain("immutable")
+  })
+
+  test("large texts come compressed to who takes it", async () => {
+    const packed = get("/assets/large-Ab12Cd34.css", { "accept-encoding": "br, gzip" })!
+    expect(packed.headers.get("content-encoding")).toBe("gzip")
+    expect(gunzipSync(await packed.arrayBuffer()).toString()).toBe(LARGE)
+    const plain = get("/assets/large-Ab12Cd34.css")!
+    expect([plain.headers.get("content-encoding"), await plain.text()]).toEqual([null, LARGE])
+    expect(get("/", { "accept-encoding": "gzip" })!.headers.has("content-encoding")).toBe(false)
   })
 
   test.each([

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto"
 import { readdirSync, readFileSync, statSync } from "node:fs"
 import { extname, join, sep } from "node:path"
+import { gzipSync } from "node:zlib"
 
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
@@ -19,23 +20,30 @@ const TYPES: Readonly<Record<string, string>> = {
 
 const POLICY = [
   "default-src 'none'",
-  "script-src 'self' 'wasm-unsafe-eval'",
-  "style-src 'self' 'unsafe-inline'",
+  "script-src 'self'",
+  "style-src 'self'",
   "img-src 'self' data: blob:",
   "media-src 'self' blob:",
   "font-src 'self'",
-  "connect-src 'self' ws: wss:",
-  "worker-src 'self' blob:",
+  "connect-src 'self'",
+  "worker-src 'self'",
   "manifest-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
 ].join("; ")
 
+const PERMISSIONS = ["microphone", "camera", "display-capture", "screen-wake-lock"]
+  .map((one) => `${one}=(self)`)
+  .join(", ")
+
+/** Larger texts are sent compressed to who takes it. */
+const SMALL_BYTES = 1024
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 type File = {
   readonly bytes: Buffer<ArrayBuffer>
+  readonly gzipped: Buffer<ArrayBuffer> | undefined
   readonly type: string
   readonly tag: string
   readonly hashed: boolean
@@ -53,7 +61,8 @@ export function createStaticFiles(root: string): (request: Request) => Response 
     const tag = `"${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}"`
     const url = `/${name.split(sep).join("/")}`
     const hashed = /[.-][\w-]{8,}\.\w+$/.test(name) && url.startsWith("/assets/")
-    files.set(url, { bytes, type, tag, hashed })
+    const isText = /^text|json|svg|wasm/.test(type) && bytes.length > SMALL_BYTES
+    files.set(url, { bytes, gzipped: isText ? gzipSync(bytes) : undefined, type, tag, hashed })
   }
   const index = files.get("/index.html")
   if (index) files.set("/", index)
@@ -61,6 +70,8 @@ export function createStaticFiles(root: string): (request: Request) => Response 
     if (request.method !== "GET" && request.method !== "HEAD") return undefined
     const file = files.get(new URL(request.url).pathname)
     if (!file) return undefined
+    const takesGzip = /\bgzip\b/.test(request.headers.get("accept-encoding") ?? "")
+    const content = takesGzip ? (file.gzipped ?? file.bytes) : file.bytes
     const headers = {
       "content-type": file.type,
       etag: file.tag,
@@ -68,9 +79,11 @@ export function createStaticFiles(root: string): (request: Request) => Response 
       "content-security-policy": POLICY,
       "cross-origin-opener-policy": "same-origin",
       "cross-origin-embedder-policy": "require-corp",
-      "permissions-policy": "microphone=(self), camera=(self)",
+      "permissions-policy": PERMISSIONS,
+      vary: "accept-encoding",
+      ...(content === file.gzipped ? { "content-encoding": "gzip" } : {}),
     }
     if (request.headers.get("if-none-match") === file.tag) return new Response(null, { status: 304, headers })
-    return new Response(request.method === "HEAD" ? null : file.bytes, { headers })
+    return new Response(request.method === "HEAD" ? null : content, { headers })
   }
 }
