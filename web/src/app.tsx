@@ -18,6 +18,7 @@ const VIEWS = ["voice", "video", "chat"] as const
 type View = (typeof VIEWS)[number]
 const VIEW_ICONS = { voice: "phone", video: "video", chat: "chat" } as const satisfies Record<View, IconName>
 const POLL_MS = 15_000
+const POLL_AWAY_MS = 3000
 
 const viewOfHash = (): View => VIEWS.find((view) => location.hash === `#${view}`) ?? "voice"
 
@@ -25,15 +26,20 @@ const viewOfHash = (): View => VIEWS.find((view) => location.hash === `#${view}`
 function useModel(): Model | undefined {
   const [model, setModel] = useState<Model | undefined>({ name: "", untrained: false })
   useEffect(() => {
-    const poll = () =>
-      void fetchModel().then(
-        // The same model is no news: nothing is drawn for it.
-        (next) => setModel((old) => (old?.name === next.name && old.untrained === next.untrained ? old : next)),
-        () => setModel(undefined),
-      )
-    poll()
-    const timer = setInterval(poll, POLL_MS)
-    return () => clearInterval(timer)
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let shown = true
+    const poll = async () => {
+      const next = await fetchModel().catch(() => undefined)
+      if (!shown) return
+      // The same model is no news: nothing is drawn for it.
+      setModel((old) => (old?.name === next?.name && old?.untrained === next?.untrained ? old : next))
+      timer = setTimeout(() => void poll(), next ? POLL_MS : POLL_AWAY_MS)
+    }
+    void poll()
+    return () => {
+      shown = false
+      clearTimeout(timer)
+    }
   }, [])
   return model
 }

@@ -91,6 +91,11 @@ export class Sound {
     return Math.max(0, ((played.get(id) ?? queued) * 1000) / this.context.sampleRate - this.#delayMs)
   }
 
+  /** Phones stop sound while another program rings. */
+  resume(): void {
+    if (this.context.state !== "running") void this.context.resume().catch(() => undefined)
+  }
+
   async close(): Promise<void> {
     this.#node.port.onmessage = null
     this.#node.disconnect()

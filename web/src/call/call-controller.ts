@@ -8,6 +8,7 @@ import { createStore, type Store } from "../store.ts"
 import { VideoSource, type VideoState } from "../video/frames.ts"
 import { callStep } from "./call-machine.ts"
 import { type CallEffect, type CallEvent, type CallMode, type CallState, IDLE } from "./call-state.ts"
+import { keepAwake } from "./keep-awake.ts"
 import type { CallSettings } from "./settings.ts"
 import { type CallSocket, openSocket } from "./socket.ts"
 
@@ -20,6 +21,8 @@ export class CallController {
   #socket: CallSocket | undefined
   #microphone: MediaStream | undefined
   #sound: Sound | undefined
+  /** Lets the device sleep again. */
+  #sleep: (() => void) | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   /** Counts calls, so that devices which open late know that theirs is over. */
   #calls = 0
@@ -115,6 +118,7 @@ export class CallController {
       }
       this.#microphone = microphone
       this.#sound = sound
+      this.#sleep = keepAwake(() => sound.resume())
       const lost = () => this.#microphone === microphone && this.dispatch({ type: "mic-failed", reason: "missing" })
       microphone.getAudioTracks()[0]?.addEventListener("ended", lost)
       this.dispatch({ type: "mic-ready" })
@@ -126,6 +130,8 @@ export class CallController {
 
   #closeMicrophone(): void {
     this.#calls++
+    this.#sleep?.()
+    this.#sleep = undefined
     stopStream(this.#microphone)
     void this.#sound?.close()
     this.#microphone = undefined

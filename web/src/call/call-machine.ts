@@ -9,7 +9,7 @@ import { type CallEffect, type CallEvent, type CallState, type CloseCause, IDLE,
 import { type CallSettings, SETTINGS_EVENT, sessionOf } from "./settings.ts"
 
 const FIRST_DELAY_MS = 500
-const LONGEST_DELAY_MS = 15_000
+const LONGEST_DELAY_MS = 5000
 /** A shorter push of the talk button is a slip. The server takes no less than 100 ms. */
 const SHORTEST_TALK_MS = 150
 /** Somebody who mutes while speaking has finished: so much silence ends the turn. */
@@ -85,9 +85,22 @@ function hangUp(state: CallState, notice: CallState["notice"]): Step {
 /** The state without what belonged to the connection. */
 function disconnected(state: CallState): CallState {
   const lines = state.lines.map((line) => (line.state === "open" ? { ...line, state: "done" as const } : line))
-  const { hearing, talking, talkedMs, answer, flushing, afterFlush, silenced, askedAtMs, sentMs, sentAtMs, spoken } =
-    IDLE
+  const {
+    queue,
+    hearing,
+    talking,
+    talkedMs,
+    answer,
+    flushing,
+    afterFlush,
+    silenced,
+    askedAtMs,
+    sentMs,
+    sentAtMs,
+    spoken,
+  } = IDLE
   const fresh = {
+    queue,
     hearing,
     talking,
     talkedMs,

@@ -14,6 +14,9 @@ export function onServerEvent(state: CallState, event: RealtimeServerEvent, atMs
   switch (event.type) {
     case "session.created":
       return connected(state)
+    case "session.queued":
+    case "session.queue_update":
+      return [{ ...state, notice: undefined, queue: { position: event.position, length: event.length } }, []]
     case "error":
       return failed(state, event.error.code, event.error.event_id)
     case "input_audio_buffer.speech_started":
@@ -66,8 +69,6 @@ export function onServerEvent(state: CallState, event: RealtimeServerEvent, atMs
       if (event.reason === "rebuilt" || event.reason === "restored") return [state, []]
       return [{ ...state, notice: event.reason === "compacted" ? "context-compacted" : "sound-dropped" }, []]
     case "session.updated":
-    case "session.queued":
-    case "session.queue_update":
     case "conversation.created":
     case "rate_limits.updated":
     case "input_audio_buffer.cleared":
@@ -98,7 +99,7 @@ function connected(state: CallState): Step {
     events.push({ type: "conversation.item.create", item })
   }
   const effects = events.map((event): CallEffect => ({ do: "send", event }))
-  return [{ ...state, phase: "live", attempt: 0, notice: undefined }, effects]
+  return [{ ...state, phase: "live", attempt: 0, notice: undefined, queue: undefined }, effects]
 }
 
 const BUSY = new Set(["session_limit_reached", "rate_limit_exceeded", "queue_full", "server_busy"])

@@ -66,6 +66,8 @@ export type CallState = {
   readonly mode: CallMode
   readonly settings: CallSettings
   readonly notice: Notice | undefined
+  /** The server is full: so many callers come before this one, of so many. */
+  readonly queue: { readonly position: number; readonly length: number } | undefined
   /** Connections that failed in a row. */
   readonly attempt: number
   readonly muted: boolean
@@ -99,6 +101,7 @@ export const IDLE: CallState = {
   mode: "voice",
   settings: DEFAULT_SETTINGS,
   notice: undefined,
+  queue: undefined,
   attempt: 0,
   muted: false,
   hushMs: 0,
@@ -168,6 +171,7 @@ export type CallStatus =
   | "idle"
   | "asking"
   | "connecting"
+  | "queued"
   | "retrying"
   | "listening"
   | "hearing"
@@ -179,6 +183,7 @@ export const answerSounds = ({ answer }: CallState): boolean =>
   answer?.itemId !== undefined && (answer.playedMs < answer.receivedMs - 1 || (answer.running && answer.receivedMs > 0))
 
 export function statusOf(state: CallState): CallStatus {
+  if (state.phase === "connecting" && state.queue) return "queued"
   if (state.phase !== "live") return state.phase
   if (state.hearing || state.talking) return "hearing"
   if (answerSounds(state)) return "speaking"

@@ -18,6 +18,8 @@ export function openSocket(parts: {
   const url = new URL("./v1/realtime", location.href)
   url.hash = ""
   url.searchParams.set("model", knownModel() || "default")
+  // A full server lets this call wait in line, and says where it stands.
+  url.searchParams.set("queue", "true")
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:"
   const key = accessKey.get()
   const socket = new WebSocket(url, ["realtime", ...(key === "" ? [] : [`openai-insecure-api-key.${key}`])])

@@ -26,6 +26,7 @@ export const STATUS_KEYS = {
   idle: "statusIdle",
   asking: "statusAsking",
   connecting: "statusConnecting",
+  queued: "statusQueued",
   retrying: "statusRetrying",
   listening: "statusListening",
   hearing: "statusHearing",

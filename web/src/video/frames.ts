@@ -66,6 +66,13 @@ export class VideoSource {
 
   setHd(hd: boolean): void {
     this.#set({ hd })
+    const { stream, kind } = this.#state
+    // A camera that cannot give more keeps what it gives.
+    if (kind === "camera")
+      stream
+        ?.getVideoTracks()[0]
+        ?.applyConstraints(sizeOf(hd))
+        .catch(() => undefined)
   }
 
   stop(): void {
@@ -98,11 +105,11 @@ export class VideoSource {
 
 function open({ kind, facing, hd }: VideoState): Promise<MediaStream> {
   if (kind === "screen") return media().getDisplayMedia({ video: { frameRate: 5 }, audio: false })
-  const size = hd
-    ? { width: { ideal: 1920 }, height: { ideal: 1080 } }
-    : { width: { ideal: 1280 }, height: { ideal: 720 } }
-  return media().getUserMedia({ video: { facingMode: facing, ...size }, audio: false })
+  return media().getUserMedia({ video: { facingMode: facing, ...sizeOf(hd) }, audio: false })
 }
+
+const sizeOf = (hd: boolean) =>
+  hd ? { width: { ideal: 1920 }, height: { ideal: 1080 } } : { width: { ideal: 1280 }, height: { ideal: 720 } }
 
 /** A picture as JPEG, no longer than `edge` on its longer side. */
 export async function pictureOf(

@@ -97,11 +97,13 @@ export function CallView({ call, mode, theme, onSettings }: Props) {
   const words = useMessages()
   const state = useStore(call.state)
   const status = statusOf(state)
-  const { phase, settings, lines, timings } = state
+  const { phase, settings, lines, timings, queue } = state
   const idle = phase === "idle"
   const idleHint = mode === "video" ? words.idleVideoHint : words.idleHint
   const holdHint = matchMedia("(pointer: coarse)").matches ? words.holdHintTouch : words.holdHint
-  const hint = idle ? idleHint : settings.turns === "push" ? holdHint : words.handsFreeHint
+  const liveHint = settings.turns === "push" ? holdHint : words.handsFreeHint
+  const waitHint = queue === undefined ? "" : words.queuedHint(queue.position)
+  const hint = idle ? idleHint : phase === "live" ? liveHint : waitHint
   const empty = idle && lines.length === 0
   return (
     <div className="call" data-mode={mode} data-empty={empty}>
