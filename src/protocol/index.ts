@@ -16,7 +16,6 @@ export {
   type ChatRequest,
   type ChatRequestMessage,
   type ChatToolCall,
-  type ChatToolCallDelta,
   type ChatUsage,
   chatRequestSchema,
   chatUsage,

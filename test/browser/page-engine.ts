@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import { type CallParts, type Engine, type EngineCall, IDLE } from "../../src/engine/index.ts"
+import type { RgbImage } from "../../src/image/index.ts"
 import { type AnswerEvent, type CallOptions, type ChatOptions, textUsage } from "../../src/session/index.ts"
 
 export const ANSWER_WORDS = ["This ", "is ", "an ", "answer ", "of ", "several ", "seconds, ", "slowly ", "said."]
@@ -16,7 +17,8 @@ export type Heard = {
   closed: number
   samples: number
   loudSamples: number
-  frames: { width: number; height: number }[]
+  /** Pictures, and their colour in the middle of either half. */
+  frames: { width: number; height: number; left: readonly number[]; right: readonly number[] }[]
   texts: string[]
   answers: number
   /** Milliseconds heard of interrupted answers. */
@@ -52,6 +54,12 @@ function tone(startMs: number, lengthMs: number): Float32Array {
     { length: lengthMs * 24 },
     (_, i) => 0.3 * Math.sin((2 * Math.PI * 330 * (first + i)) / 24_000),
   )
+}
+
+/** Red, green and blue halfway down. */
+function colourAt({ width, height, data }: RgbImage, share: number): number[] {
+  const at = 3 * (Math.floor(height / 2) * width + Math.floor(share * width))
+  return [...data.subarray(at, at + 3)]
 }
 
 type Answers = AsyncGenerator<AnswerEvent, void, void>
@@ -99,7 +107,10 @@ export function pageEngine(heard: Heard): Engine {
     return {
       async push({ pcm, frame, text }) {
         if (text !== undefined) heard.texts.push(text)
-        if (frame) heard.frames.push({ width: frame.width, height: frame.height })
+        if (frame) {
+          const { width, height } = frame
+          heard.frames.push({ width, height, left: colourAt(frame, 0.25), right: colourAt(frame, 0.75) })
+        }
         if (!pcm) return
         ms += (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
         heard.samples += pcm.length

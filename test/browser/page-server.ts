@@ -9,6 +9,8 @@ import { type Heard, nothingHeard, pageEngine } from "./page-engine.ts"
 
 /** Calls, and questions, that the server takes at once. */
 export const PLACES = 4
+/** Those that may wait for a place. */
+export const WAITING = 1
 
 export type PageServer = AsyncDisposable & {
   readonly url: string
@@ -25,7 +27,7 @@ export async function servePageWithEngine(webRoot: string): Promise<PageServer> 
     model: "test-model",
     log: createLogger(() => undefined),
     maxSessions: PLACES,
-    maxQueue: 0,
+    maxQueue: WAITING,
     webRoot,
   })
   const behind = new URL(await server.listen(0, "127.0.0.1"))

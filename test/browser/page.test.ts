@@ -3,121 +3,61 @@
  * hung up; video, push-to-talk, chat, voices; what goes wrong; every view checked by axe. Pictures of the views go to
  * `test-artifacts/page`, for people to look at.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { createRequire } from "node:module"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Browser, BrowserContext, Page } from "playwright-core"
+import type { Browser, Page } from "playwright-core"
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest"
 import { ensureWebBuilt } from "../../scripts/build-web.ts"
 import { readWav, writeWav } from "../../src/audio/index.ts"
 import type { ContentPart, Sound } from "../../src/session/index.ts"
 import { skipUnless } from "../skip.ts"
-import { findChromium, openChromium } from "./chromium.ts"
+import { cameraFile, voiceFile } from "./call-inputs.ts"
+import { findChromium } from "./chromium.ts"
+import { openCallBrowser, rms, until, type VisitOptions, Visitor } from "./page-driver.ts"
 import { ANSWER_MS } from "./page-engine.ts"
-import { type PageServer, PLACES, servePageWithEngine } from "./page-server.ts"
+import { type PageServer, PLACES, servePageWithEngine, WAITING } from "./page-server.ts"
 
-const ARTIFACTS = join(import.meta.dirname, "../../test-artifacts/page")
-const AXE = createRequire(import.meta.url).resolve("axe-core")
 const chromium = findChromium()
-
-/** Something like a voice: harmonics of a gliding pitch, syllables; then silence. The browser repeats it. */
-function voiceFile(path: string, speechS: number, periodS: number): void {
-  const rate = 48_000
-  const pcm = new Float32Array(periodS * rate)
-  let phase = 0
-  for (let i = 0; i < speechS * rate; i++) {
-    const t = i / rate
-    phase += (2 * Math.PI * (140 + 30 * Math.sin(2 * Math.PI * 1.7 * t))) / rate
-    const syllable = Math.max(0, Math.sin(2 * Math.PI * 3.5 * t)) ** 0.5
-    let value = 0
-    for (let harmonic = 1; harmonic <= 12; harmonic++) value += Math.sin(harmonic * phase) / harmonic
-    pcm[Math.floor(0.6 * rate) + i] = 0.22 * syllable * value
-  }
-  writeFileSync(path, writeWav(pcm, { sampleRateHz: rate }))
-}
-
-async function until<T>(what: string, get: () => T | undefined | false, timeoutMs = 9000): Promise<T> {
-  const deadline = Date.now() + timeoutMs
-  for (;;) {
-    const value = get()
-    if (value !== undefined && value !== false) return value
-    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms for ${what}`)
-    await new Promise((done) => setTimeout(done, 15))
-  }
-}
-
-const rms = (pcm: Float32Array) =>
-  Math.sqrt(pcm.reduce((sum, sample) => sum + sample * sample, 0) / Math.max(1, pcm.length))
 
 skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromium)")("the page in Chromium", () => {
   const folder = mkdtempSync(join(tmpdir(), "omni-page-"))
   let browser: Browser | undefined
   let server: PageServer
-  let context: BrowserContext
+  let visitor: Visitor | undefined
   let page: Page
-  let complaints: string[] = []
 
   beforeAll(async () => {
     const voice = join(folder, "voice.wav")
     voiceFile(voice, 1.2, 5)
-    const [built, opened] = await Promise.all([
-      ensureWebBuilt(),
-      openChromium(chromium!, [
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        `--use-file-for-fake-audio-capture=${voice}`,
-        "--autoplay-policy=no-user-gesture-required",
-      ]),
-    ])
+    const camera = join(folder, "camera.mjpeg")
+    await cameraFile(camera)
+    const [built, opened] = await Promise.all([ensureWebBuilt(), openCallBrowser(chromium!, { voice, camera })])
     browser = opened
     server = await servePageWithEngine(built)
-    mkdirSync(ARTIFACTS, { recursive: true })
   }, 40_000)
   afterAll(async () => {
     await browser?.close()
     await server[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true })
   })
-  afterEach(async () => {
+  afterEach(async ({ task }) => {
     server.open = true
     server.heard.busy = false
-    await context?.close()
-    expect(complaints).toEqual([])
+    await visitor?.leave(task.result?.state === "fail")
+    visitor = undefined
   })
 
-  async function open(
-    view: string,
-    options: { phone?: boolean; script?: string; locale?: string } = {},
-  ): Promise<void> {
-    complaints = []
-    context = await browser!.newContext({
-      viewport: options.phone ? { width: 390, height: 844 } : { width: 1280, height: 800 },
-      locale: options.locale ?? "en-US",
-      acceptDownloads: true,
-    })
-    page = await context.newPage()
-    page.setDefaultTimeout(8000)
-    page.on("pageerror", (error) => complaints.push(error.message))
-    page.on("console", (message) => {
-      // Connections that fail are part of some tests, and browsers log each of them.
-      if (message.type() === "error" && !/Failed to load resource|WebSocket connection/.test(message.text()))
-        complaints.push(message.text())
-    })
-    if (options.script) await page.addInitScript(options.script)
-    await page.goto(`${server.url}#${view}`)
+  async function open(view: string, options: VisitOptions = {}): Promise<void> {
+    visitor = await Visitor.open(browser!, `${server.url}#${view}`, options)
+    page = visitor.page
   }
-  const button = (name: string | RegExp) => page.getByRole("button", { name })
-  const status = (text: string) => page.locator(".status", { hasText: text }).waitFor()
-  const CONNECTED = ["listening", "hearing", "thinking", "speaking"].map((one) => `[data-status=${one}]`).join()
-  const connected = () => page.locator(`.status:is(${CONNECTED})`).waitFor({ timeout: 12_000 })
-  const notice = (text: string) => page.getByRole("alert").getByText(text).waitFor()
-  async function saved(name: string): Promise<Uint8Array> {
-    const [download] = await Promise.all([page.waitForEvent("download"), button(name).click()])
-    const pieces: Buffer[] = []
-    for await (const piece of await download.createReadStream()) pieces.push(piece as Buffer)
-    return Buffer.concat(pieces)
-  }
+  const button = (name: string | RegExp) => visitor!.button(name)
+  const status = (text: string) => visitor!.status(text)
+  const connected = () => visitor!.connected()
+  const notice = (text: string) => visitor!.notice(text)
+  const saved = (name: string) => visitor!.saved(name)
+  const screenshots = (name: string) => visitor!.screenshots(name)
 
   test("a voice call is heard, answered aloud, interrupted by voice and by button, saved and hung up", async () => {
     await open("voice")
@@ -148,8 +88,9 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await until("the call's end", () => heard.closed > closed)
     await screenshots("after-call")
 
+    // The engine's words for any sound stand for what it would write down.
     const text = new TextDecoder().decode(await saved("Save as text"))
-    expect(text).toMatch(/You: \[Spoken\]\n\nomni: This is an .*\[interrupted\]/)
+    expect(text).toMatch(/^You: I got .* sounds\.\n\nomni: This is an .*\[interrupted\]/)
     const wav = readWav(await saved("Save the sound"))
     expect([wav.channels, wav.sampleRateHz]).toEqual([2, 24_000])
     const [mic, out] = [0, 1].map((side) => wav.samples.filter((_, i) => i % 2 === side)) as [
@@ -170,8 +111,14 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const before = heard.frames.length
     await button("Start video call").click()
     await until("two pictures", () => heard.frames.length >= before + 2)
-    expect(heard.frames[before]).toEqual({ width: 448, height: 252 })
+    // Left is left, as the model sees it: only the person's own picture is a mirror.
+    const [left, right] = [heard.frames[before]!.left, heard.frames[before]!.right]
+    expect(heard.frames[before]).toMatchObject({ width: 448, height: 252 })
+    expect([left[0]! > 120 && left[2]! < 80, right[2]! > 120 && right[0]! < 80]).toEqual([true, true])
     expect(heard.calls.at(-1)).toMatchObject({ mode: "omni" })
+    await page.getByText("448 × 252").waitFor()
+    const drawn = await page.locator(".picture > video").evaluate((video: HTMLVideoElement) => video.videoWidth)
+    expect(drawn).toBe(640)
     await button("HD").click()
     await until("a large picture", () => heard.frames.at(-1)!.width > 448)
     await page.getByText(`${heard.frames.at(-1)!.width} × ${heard.frames.at(-1)!.height}`).waitFor()
@@ -301,16 +248,21 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await screenshots("refused")
   }, 20_000)
 
-  test("a server that goes away is waited for; one that is full says so", async () => {
+  test("a server that goes away is waited for; one that is full has a line, and says when that is full too", async () => {
     await open("voice")
     await button("Start call").click()
     await connected()
     server.open = false
     await notice("The server does not answer.")
-    await status("Trying again")
+    await status("Reconnecting")
     server.open = true
-    const others = Array.from({ length: PLACES }, () => new WebSocket(`${server.url.replace("http", "ws")}v1/realtime`))
+    const address = `${server.url.replace("http", "ws")}v1/realtime?queue=true`
+    const others = Array.from({ length: PLACES + WAITING }, () => new WebSocket(address))
     await notice("The server is busy")
+    others.pop()!.close() // who waited gives up
+    await status("Waiting in line")
+    await page.getByText("You are next.").waitFor()
+    await screenshots("queued")
     for (const other of others) other.close()
     await connected()
     expect(await page.getByRole("alert").textContent()).toBe("")
@@ -320,14 +272,14 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const headers = { "content-type": "application/json" }
     const ask = () => fetch(`${server.url}v1/chat/completions`, { method: "POST", headers, body })
     const before = server.heard.chats.length
-    const asked = Array.from({ length: PLACES }, ask)
+    const asked = Array.from({ length: PLACES + WAITING }, ask)
     await until("a full server", () => server.heard.chats.length === before + PLACES)
     await page.goto(`${server.url}#chat`)
     await page.getByRole("textbox", { name: "Message" }).fill("Hello?")
     await page.keyboard.press("Enter")
     await notice("The server is busy")
     server.heard.busy = false
-    expect((await Promise.all(asked)).map((response) => response.status)).toEqual(Array(PLACES).fill(200))
+    expect((await Promise.all(asked)).map((response) => response.status)).toEqual(Array(PLACES + WAITING).fill(200))
   }, 30_000)
 
   test("the page speaks Chinese", async () => {
@@ -348,40 +300,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
       await button("Start call").click()
       await status("Speaking")
       await screenshots("call")
-      await context.close()
+      await visitor?.context.close()
     }
   }, 40_000)
-
-  /** Pictures in both colours and checks what assistive technology would stumble over. */
-  async function screenshots(name: string): Promise<void> {
-    const size = page.viewportSize()!.width < 600 ? "phone" : "desktop"
-    for (const colorScheme of ["light", "dark"] as const) {
-      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" })
-      await page.waitForTimeout(30)
-      await page.screenshot({ path: join(ARTIFACTS, `${name}-${size}-${colorScheme}.png`) })
-      await page.evaluate(await axeSource())
-      // Colours alone differ between the two.
-      const rules = colorScheme === "dark" ? { runOnly: ["color-contrast"] } : {}
-      const violations = await page.evaluate(async (options) => {
-        const { axe } = globalThis as unknown as { axe: Axe }
-        return (await axe.run(options)).violations.map(({ id, impact, nodes }) => ({
-          id,
-          impact,
-          nodes: nodes.map((one) => one.html),
-        }))
-      }, rules)
-      const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical")
-      expect(serious, `${name} ${size} ${colorScheme}`).toEqual([])
-    }
-  }
 })
-
-type Axe = {
-  run(options: object): Promise<{ violations: { id: string; impact: string | null; nodes: { html: string }[] }[] }>
-}
-
-let axe: Promise<string> | undefined
-function axeSource(): Promise<string> {
-  axe ??= import("node:fs/promises").then(({ readFile }) => readFile(AXE, "utf8"))
-  return axe
-}
