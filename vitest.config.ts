@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["{src,test,bench,scripts,web}/**/*.test.ts"],
-    testTimeout: 30_000,
+    testTimeout: 60_000, // software drivers are slow on busy machines
     pool: "forks",
     maxWorkers: 2,
   },

@@ -6,11 +6,18 @@ export type Row = {
   readonly bench: string
   readonly value: number
   readonly unit: string
-  /** The samples behind `value` (their median), where there are several. */
+  /** The samples behind `value` (their median, or what the bench says), where there are several. */
   readonly samples?: readonly number[]
   readonly peer?: string
   readonly peerValue?: number
   readonly ratio?: number
+  /** Seconds of work for a second of sound, or for one of the frames that come once a second. */
+  readonly realTimeFactor?: number
+  /** Of the outputs, against the peer's: relative root mean square. */
+  readonly error?: number
+  /** Most resident memory of the process that was measured. */
+  readonly peakMemoryGb?: number
+  readonly peerPeakMemoryGb?: number
   /** Least ratio or largest value that the project promises. */
   readonly floor?: string
 }
@@ -53,12 +60,19 @@ export function createBench(json: boolean, flags: { readonly [name: string]: str
         return
       }
       const { bench, value, unit, samples, peer, peerValue, ratio, floor } = row
+      const { realTimeFactor, error, peakMemoryGb, peerPeakMemoryGb } = row
       const spread = samples
         ? ` (${Math.min(...samples).toPrecision(3)}–${Math.max(...samples).toPrecision(3)}, n ${samples.length})`
         : ""
       const beside = peer ? `${peer} ${peerValue?.toPrecision(4)}, ratio ${ratio?.toFixed(2)}` : ""
+      const more = [
+        realTimeFactor === undefined ? "" : ` rtf ${realTimeFactor.toPrecision(2)}`,
+        error === undefined ? "" : ` error ${error.toPrecision(2)}`,
+        peakMemoryGb === undefined ? "" : ` peak ${peakMemoryGb.toFixed(2)} GB`,
+        peerPeakMemoryGb === undefined ? "" : ` (${peer} ${peerPeakMemoryGb.toFixed(2)})`,
+      ].join("")
       console.log(
-        `${bench.padEnd(30)} ${value.toPrecision(4).padStart(9)} ${unit.padEnd(7)}${spread.padEnd(24)} ${beside.padEnd(34)}${floor ? ` floor ${floor}` : ""}`,
+        `${bench.padEnd(30)} ${value.toPrecision(4).padStart(9)} ${unit.padEnd(7)}${spread.padEnd(24)} ${beside.padEnd(34)}${floor ? ` floor ${floor}` : ""}${more}`,
       )
     },
     note: (line) => {

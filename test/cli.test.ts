@@ -253,12 +253,12 @@ describe("help and version", () => {
     ])
     expect(help).toEqual(bare)
     expect(help).toMatchObject({ code: 0, stderr: "" })
-    for (const command of ["chat", "doctor", "init", "live", "models", "pull"])
+    for (const command of ["chat", "doctor", "init", "live", "models", "pull", "speak", "transcribe"])
       expect(help.stdout).toMatch(new RegExp(`^ +${command} `, "m"))
     expect(help.stdout).not.toContain(ESCAPES)
     expect(version).toMatchObject({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" })
     const message =
-      "omni: command: expected chat, convert, doctor, init, live, models, pull, serve, got sing (see omni --help)\n"
+      "omni: command: expected chat, convert, doctor, init, live, models, pull, serve, speak, transcribe, got sing (see omni --help)\n"
     expect(wrong).toMatchObject({ code: 2, stdout: "", stderr: message })
   })
 

@@ -38,7 +38,15 @@ const needed = () => [...files.keys()].filter((path) => path !== "README.md")
 const home = (more: NodeJS.ProcessEnv = {}) => {
   const path = temporary()
   return {
-    env: { HF_HOME: path, HF_ENDPOINT: hub.endpoint, HF_TOKEN: "", HF_HUB_CACHE: "", HF_HUB_OFFLINE: "", ...more },
+    env: {
+      HF_HOME: path,
+      XDG_CACHE_HOME: path,
+      HF_ENDPOINT: hub.endpoint,
+      HF_TOKEN: "",
+      HF_HUB_CACHE: "",
+      HF_HUB_OFFLINE: "",
+      ...more,
+    },
   }
 }
 const snapshotOf = ({ env }: ReturnType<typeof home>) => join(env.HF_HOME, "hub/models--org--small/snapshots", COMMIT)

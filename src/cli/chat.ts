@@ -8,6 +8,7 @@ import { MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./fl
 import { interruptible } from "./interrupt.ts"
 import { loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
+import { textArgument } from "./standard-input.ts"
 
 const FLAGS = {
   text: { type: "positional", description: "what you say, or - to read it from standard input", required: true },
@@ -18,12 +19,6 @@ const FLAGS = {
   ...SAMPLING_FLAGS,
   ...OUTPUT_FLAGS,
 } as const
-
-async function readStandardInput(): Promise<string> {
-  const chunks: Buffer[] = []
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).toString("utf8").trim()
-}
 
 /** The question: pictures and sound first, as the official examples have it. */
 async function contentOf(
@@ -44,7 +39,7 @@ export const chat = defineCommand({
   args: FLAGS,
   async run({ args }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
-    const text = args.text === "-" ? await readStandardInput() : args.text
+    const text = await textArgument(args.text)
     if (text.trim() === "") throw new ConfigError("text: expected something to say, got nothing")
     const sampling = samplingOptions(args)
     await interruptible(async (signal) => {

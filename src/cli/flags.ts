@@ -84,7 +84,9 @@ export function checkArguments(command: string, rawArgs: readonly string[], flag
   const count = tokens.filter(({ kind }) => kind === "positional").length
   const missing = positional[count]
   if (missing) throw new ConfigError(`${missing[0]}: expected ${missing[1].description}, got none (${help})`)
-  if (count > positional.length)
+  // A list says so by its hint.
+  const isList = positional.some(([, flag]) => "valueHint" in flag && flag.valueHint?.endsWith("…"))
+  if (count > positional.length && !isList)
     throw new ConfigError(`arguments: expected ${positional.length}, got ${count} (quote text with spaces; ${help})`)
 }
 

@@ -10,9 +10,9 @@ import { choice, MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } fr
 import { interruptible } from "./interrupt.ts"
 import { loadOptions, noteUntrained } from "./load-options.ts"
 import { type MediaInput, openMedia } from "./media-input.ts"
+import { checkOutFile, writeSoundFile } from "./out-file.ts"
 import { createOutput, type Output } from "./output.ts"
 import { createPlayer } from "./play.ts"
-import { checkSoundFile, writeSoundFile } from "./sound-file.ts"
 
 const PACES = ["max", "realtime"] as const
 const BEHAVIOURS = ["live", "reference"] as const
@@ -52,7 +52,7 @@ export const live = defineCommand({
     const sampling = samplingOptions(args)
     if (args.audio === undefined && args.text === undefined && args.video === undefined)
       throw new ConfigError("--audio: expected a sound file, pictures for --video, or --text, got none of them")
-    if (args.out !== undefined) await checkSoundFile("--out", args.out)
+    if (args.out !== undefined) await checkOutFile("--out", args.out)
     await interruptible(async (signal) => {
       const media = await openMedia(args, { behaviour, signal })
       if (args.turns && !media.hasSound) throw new ConfigError("--turns: expected sound to find turns in, got none")

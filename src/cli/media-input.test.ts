@@ -8,7 +8,7 @@ import { afterAll, describe, expect, test } from "vitest"
 import { writeWav } from "../audio/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import { openMedia } from "./media-input.ts"
-import { checkSoundFile, writeSoundFile } from "./sound-file.ts"
+import { checkOutFile, writeSoundFile } from "./out-file.ts"
 
 const ASSETS = join(import.meta.dirname, "..", "..", "test", "fixtures", "tiny-a", "assets")
 const SPEECH = join(ASSETS, "audio", "speech_en.wav")
@@ -122,12 +122,12 @@ describe("seconds", () => {
 
 describe("the file for the answer", () => {
   test("is checked before, and appears whole", async () => {
-    await expect(checkSoundFile("--out", folder)).rejects.toThrow(/^--out: expected a file to write, got the folder /)
-    await expect(checkSoundFile("--out", "/nowhere/x.wav")).rejects.toThrow(
+    await expect(checkOutFile("--out", folder)).rejects.toThrow(/^--out: expected a file to write, got the folder /)
+    await expect(checkOutFile("--out", "/nowhere/x.wav")).rejects.toThrow(
       /^--out: expected a folder that can be written, got \/nowhere: ENOENT/,
     )
     const path = join(folder, "answer.wav")
-    await checkSoundFile("--out", path)
+    await checkOutFile("--out", path)
     const pieces = [noise.subarray(0, 100), noise.subarray(100, 300)]
     expect(await writeSoundFile(path, pieces)).toBe(300 / 24)
     const want = createHash("sha256")

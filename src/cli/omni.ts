@@ -19,6 +19,8 @@ const commands: { readonly [name: string]: () => Promise<Command> } = {
   models: async () => (await import("./models.ts")).models,
   pull: async () => (await import("./pull.ts")).pull,
   serve: async () => (await import("./serve.ts")).serve,
+  speak: async () => (await import("./speak.ts")).speak,
+  transcribe: async () => (await import("./transcribe.ts")).transcribe,
 }
 
 const omni = defineCommand({

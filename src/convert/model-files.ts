@@ -46,7 +46,7 @@ export function modelFiles({ config }: ModelPlan, texts?: Iterable<string>): Mod
 }
 
 /** Source: preprocessor_config.json of openbmb/MiniCPM-o-2_6, with Whisper's fields. */
-const PREPROCESSOR = {
+export const PREPROCESSOR = {
   image_processor_type: "MiniCPMVImageProcessor",
   feature_extractor_type: "WhisperFeatureExtractor",
   auto_map: {

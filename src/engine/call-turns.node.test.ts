@@ -1,14 +1,12 @@
 /** @file Calls that find turns themselves, with recorded speech and the real model for voice activity. */
-import { readFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { concatPcm, readWavMono, resample } from "../audio/index.ts"
+import { concatPcm, resample } from "../audio/index.ts"
 import type { CallEvent, CallOptions } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
 import type { EngineClient } from "./client.ts"
-import { answer, endOf, GREEDY, loadTinyEngine, textOf } from "./engine.test-util.node.ts"
+import { answer, endOf, GREEDY, loadTinyEngine, recordedSentence, textOf } from "./engine.test-util.node.ts"
 import type { EngineCall } from "./engine.ts"
 
-const SPEECH = new URL("../../test/fixtures/tiny-a/assets/audio/speech_en.wav", import.meta.url)
 const RATE = 16_000
 
 let engine: EngineClient
@@ -18,8 +16,7 @@ beforeAll(async () => {
 afterAll(async () => engine.close())
 
 const silence = (seconds: number) => new Float32Array(seconds * RATE)
-const { pcm, sampleRateHz } = readWavMono(readFileSync(SPEECH), "speech_en.wav")
-const sentence = resample(pcm, sampleRateHz, RATE)
+const sentence = recordedSentence()
 
 const TURNS: CallOptions = { ...GREEDY, turns: {} }
 

@@ -1,10 +1,10 @@
 /** @file Calls on the recorded checkpoint, through the engine's own messages. */
 import fc from "fast-check"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import type { CallEvent } from "../session/index.ts"
+import type { CallEvent, CallOptions } from "../session/index.ts"
 import { InputError } from "../util/index.ts"
 import type { EngineClient } from "./client.ts"
-import { answer, endOf, GREEDY, loadTinyEngine, textOf, tone } from "./engine.test-util.node.ts"
+import { answer, endOf, GREEDY, loadTinyEngine, recordedSentence, textOf, tone } from "./engine.test-util.node.ts"
 import type { EngineCall } from "./engine.ts"
 
 let engine: EngineClient
@@ -13,6 +13,8 @@ beforeAll(async () => {
   engine = await loadTinyEngine()
 }, 60_000)
 afterAll(async () => engine.close())
+
+const sentence = recordedSentence()
 
 describe("a call", () => {
   test("answers the same however its sound was cut", { timeout: 60_000 }, async () => {
@@ -79,6 +81,30 @@ describe("a call", () => {
     expect(endOf(await answer(call))).toMatchObject({
       usage: { promptAudioTokens: 37, promptImageTokens: usage.promptImageTokens, completionAudioTokens: 0 },
     })
+  })
+
+  test("sees the last frame of a question in full resolution, earlier ones in medium", {
+    timeout: 60_000,
+  }, async () => {
+    const frame = { width: 800, height: 600, data: Uint8Array.from({ length: 800 * 600 * 3 }, (_, i) => i % 251) }
+    const images = async (lastFrameSlices?: number) => {
+      const slices = lastFrameSlices === undefined ? {} : { lastFrameSlices }
+      await using call = await engine.call({ ...GREEDY, mode: "omni", ...slices })
+      const counts: number[] = []
+      for (let turn = 0; turn < 2; turn++) {
+        await call.push({ frame, pcm: tone(16_000) })
+        await call.push({ frame, pcm: tone(20_000) })
+        counts.push(endOf(await answer(call, { speak: false, maxNewTokens: 3 })).usage.promptImageTokens)
+      }
+      return counts
+    }
+    const [plain, twice] = await images(1)
+    const block = plain! / 2 // two frames with a whole second each
+    expect(twice).toBe(2 * plain!)
+    // The last frame again, as an overview and in 2 × 2 slices.
+    const [sharp, both] = await images()
+    expect(sharp).toBe((2 + 5) * block)
+    expect(both).toBe(2 * sharp!)
   })
 
   test("stops an answer that waits for its turn, too", { timeout: 60_000 }, async () => {
@@ -179,38 +205,47 @@ describe("a call", () => {
   })
 })
 
-test("whatever is done in whatever order, the next answer comes", { timeout: 120_000 }, async () => {
-  const action = fc.oneof(
-    fc.record({ do: fc.constant("push" as const), samples: fc.integer({ min: 1, max: 20_000 }) }),
-    fc.record({ do: fc.constant("say" as const), text: fc.string({ maxLength: 8 }) }),
-    fc.record({ do: fc.constant("respond" as const), stopAfter: fc.nat(6), speak: fc.boolean() }),
-    fc.record({ do: fc.constant("interrupt" as const), heardMs: fc.nat(900) }),
-    fc.record({ do: fc.constant("clear" as const) }),
-    fc.record({ do: fc.constant("keep" as const) }),
-    fc.record({ do: fc.constant("snapshot" as const) }),
-  )
-  await fc.assert(
-    fc.asyncProperty(fc.array(action, { maxLength: 8 }), async (actions) => {
-      let call = await engine.call({ ...GREEDY, maxNewTokens: 12, contextPositions: 400 })
-      for (const step of actions) {
-        if (step.do === "push") await call.push({ pcm: tone(step.samples) })
-        else if (step.do === "say") await call.push({ text: step.text })
-        else if (step.do === "interrupt") await call.interrupt({ heardMs: step.heardMs })
-        else if (step.do === "clear") await call.clear()
-        else if (step.do === "keep") await call.keep()
-        else if (step.do === "snapshot") {
-          const snapshot = await call.snapshot()
-          await call.close()
-          call = await engine.call({ ...GREEDY, maxNewTokens: 12, contextPositions: 400 }, { snapshot })
-        } else {
-          let seen = 0
-          for await (const _ of call.respond({ speak: step.speak })) if (seen++ >= step.stopAfter) break
+test.each([
+  ["without turns", {}],
+  ["with turns", { turns: { silenceMs: 200 }, mode: "omni" }],
+] as [string, CallOptions][])(
+  "whatever is done in whatever order, the next answer comes, %s",
+  { timeout: 120_000 },
+  async (_, options) => {
+    const action = fc.oneof(
+      fc.record({ do: fc.constant("push" as const), samples: fc.integer({ min: 1, max: 40_000 }) }),
+      fc.record({ do: fc.constant("say" as const), text: fc.string({ maxLength: 8 }) }),
+      fc.record({ do: fc.constant("respond" as const), stopAfter: fc.nat(6), speak: fc.boolean() }),
+      fc.record({ do: fc.constant("interrupt" as const), heardMs: fc.nat(900) }),
+      fc.record({ do: fc.constant("clear" as const) }),
+      fc.record({ do: fc.constant("keep" as const) }),
+      fc.record({ do: fc.constant("snapshot" as const) }),
+      fc.record({ do: fc.constant("append" as const), role: fc.constantFrom("user", "assistant", "tool") }),
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(action, { maxLength: 8 }), async (actions) => {
+        let call = await engine.call({ ...GREEDY, ...options, maxNewTokens: 12, contextPositions: 400 })
+        for (const step of actions) {
+          if (step.do === "push") await call.push({ pcm: sentence.slice(0, step.samples) })
+          else if (step.do === "say") await call.push({ text: step.text })
+          else if (step.do === "interrupt") await call.interrupt({ heardMs: step.heardMs })
+          else if (step.do === "clear") await call.clear()
+          else if (step.do === "keep") await call.keep()
+          else if (step.do === "append") await call.append({ role: step.role, text: "said before" })
+          else if (step.do === "snapshot") {
+            const snapshot = await call.snapshot()
+            await call.close()
+            call = await engine.call({ ...GREEDY, ...options, maxNewTokens: 12, contextPositions: 400 }, { snapshot })
+          } else {
+            let seen = 0
+            for await (const _ of call.respond({ speak: step.speak })) if (seen++ >= step.stopAfter) break
+          }
         }
-      }
-      await call.push({ text: "and?" })
-      expect((await answer(call)).at(-1)!.type).toBe("turn-end")
-      await call.close()
-    }),
-    { numRuns: 60 },
-  )
-})
+        await call.push({ text: "and?" })
+        expect((await answer(call)).at(-1)!.type).toBe("turn-end")
+        await call.close()
+      }),
+      { numRuns: 30 },
+    )
+  },
+)

@@ -1,4 +1,5 @@
 /** @file The engine from outside: typed calls over whatever carries the messages. */
+import type { RunRecord } from "../runtime/index.ts"
 import type {
   AnswerEvent,
   AppendedMessage,
@@ -87,6 +88,11 @@ export class EngineClient implements Engine {
 
   async stats(): Promise<EngineStats> {
     return (await this.result((id) => ({ type: "stats", id }))) as EngineStats
+  }
+
+  /** What was run since the last time, when loading asked for it; times in milliseconds since 1970. */
+  async trace(): Promise<RunRecord[]> {
+    return (await this.result((id) => ({ type: "trace", id }))) as RunRecord[]
   }
 
   /** @internal */

@@ -1,5 +1,7 @@
 /** @file The engine in this thread, on the recorded checkpoint, with every message cloned as on its way to a worker. */
+import { readFileSync } from "node:fs"
 import { setImmediate } from "node:timers/promises"
+import { readWavMono, resample } from "../audio/index.ts"
 import { CHECKPOINT } from "../convert/folders.test-util.node.ts"
 import type { AnswerEvent, CallOptions, RespondOptions } from "../session/index.ts"
 import { EngineClient } from "./client.ts"
@@ -47,4 +49,11 @@ export function endOf(events: readonly AnswerEvent[]) {
   const end = events.at(-1)
   if (end?.type !== "turn-end") throw new Error("an answer without an end")
   return end
+}
+
+/** A sentence of 3.4 seconds at 16 kHz. */
+export function recordedSentence(): Float32Array {
+  const file = new URL("../../test/fixtures/tiny-a/assets/audio/speech_en.wav", import.meta.url)
+  const { pcm, sampleRateHz } = readWavMono(readFileSync(file), "speech_en.wav")
+  return resample(pcm, sampleRateHz, 16_000)
 }

@@ -1,4 +1,5 @@
 /** @file The engine host: owns models and the step queue, obeys commands, posts events. One thread, no platform code. */
+import type { RunRecord } from "../runtime/index.ts"
 import type { AnswerEvent, Call, CallOptions, CallSnapshot, ChatOptions } from "../session/index.ts"
 import { ConfigError, InputError, type Steps } from "../util/index.ts"
 import { CallHost } from "./call-host.ts"
@@ -11,6 +12,8 @@ export type EngineModel = AsyncDisposable & {
   readonly info: ModelInfo
   chat(options: ChatOptions): AsyncGenerator<AnswerEvent | undefined, void, void>
   call(options: CallOptions, snapshot?: CallSnapshot): Steps<Call>
+  /** What was run since the last time, when loading asked for it. */
+  trace?(): readonly RunRecord[]
   /** What makes the model faster but need not be there to answer; run while nobody waits, once. */
   loadRest?(): AsyncGenerator<unknown, void, void>
 }
@@ -73,6 +76,9 @@ export class EngineHost {
         return
       case "act":
         await this.attempt(command.id, this.calls.get(command.call)?.model, (signal) => this.act(command, signal))
+        return
+      case "trace":
+        this.parts.post({ type: "result", id: command.id, value: this.model?.trace?.() ?? [] })
         return
       case "stats":
         this.parts.post({ type: "result", id: command.id, value: this.stats() })

@@ -20,6 +20,7 @@ import type { EngineModel } from "./host.ts"
 import { loadParts } from "./load-parts.ts"
 import { choosePlan, countWeights, planBytes, type StoragePlan } from "./memory-plan.ts"
 import type { Device, LoadOptions, QuantizeKind } from "./messages.ts"
+import { Trace } from "./trace.ts"
 
 /** A step of so many layers over 128 positions stays under half a second at full size. */
 const LAYERS_PER_STEP = 4
@@ -82,7 +83,9 @@ export async function loadModel(
   const template = loadChatTemplate(tokenizerConfig)
   // What is opened here is freed when a later part fails; a loaded model takes it over.
   await using opened = new AsyncDisposableStack()
-  const executor = opened.use(createExecutor(options.device, options.threads))
+  const trace = options.trace ? new Trace(() => performance.timeOrigin + performance.now()) : undefined
+  const native = opened.use(createExecutor(options.device, options.threads))
+  const executor = trace ? trace.executor(native) : native
   const plan = choosePlan(
     ownStorage(directory, options.quantize),
     countWeights(components),
@@ -132,7 +135,10 @@ export async function loadModel(
   let vad: Promise<Vad> | undefined
   /** Voice activity, loaded with the first call that has turns. */
   const listener = () => {
-    vad ??= openSilero().then((silero) => createVad(resources.use(silero)))
+    vad ??= openSilero().then((silero) => {
+      const created = createVad(resources.use(silero))
+      return trace ? trace.vad(created) : created
+    })
     vad.catch(() => {
       vad = undefined // the next call tries again
     })
@@ -159,6 +165,7 @@ export async function loadModel(
       const parts = { model: omni, voices, now, ...(request.turns ? { vad: await listener() } : {}) }
       return yield* Call.open(parts, request, snapshot)
     },
+    ...(trace ? { trace: () => trace.take() } : {}),
     async *loadRest() {
       if (prefill !== decode) weights.prefetch?.(prefill)
       yield* model.loadRest()

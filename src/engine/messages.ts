@@ -35,6 +35,8 @@ export type LoadOptions = {
   readonly threads?: number
   /** Folder for bundles of checkpoints whose own folder cannot be written. */
   readonly cacheFolder: string
+  /** Keep what was run and when, for `trace`. */
+  readonly trace?: boolean
 }
 
 /** What was loaded, for people and logs. */
@@ -71,6 +73,7 @@ export type Command =
   | { readonly type: "call"; readonly id: number; readonly options: CallOptions; readonly snapshot?: CallSnapshot }
   | { readonly type: "act"; readonly id: number; readonly call: number; readonly action: CallAction }
   | { readonly type: "stats"; readonly id: number }
+  | { readonly type: "trace"; readonly id: number }
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "close" }
 

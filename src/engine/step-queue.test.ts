@@ -20,7 +20,7 @@ async function* work(name: string, steps: number, log: string[]): AsyncGenerator
 
 describe("turns", () => {
   test("each piece of work gets one step in turn", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const values: string[] = []
     const results = await Promise.all([
@@ -35,7 +35,7 @@ describe("turns", () => {
   })
 
   test("background work waits while others do, but not for ever", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const rest = queue.run(work("rest", 3, log), undefined, undefined, "background")
     await Promise.all([queue.run(work("a", 2, log)), queue.run(work("b", 1, log))])
@@ -52,8 +52,49 @@ describe("turns", () => {
     expect(at.every((i, turn) => i > 60 * (turn + 1) && i < 66 * (turn + 1))).toBe(true)
   })
 
+  test("time is shared, not steps: short steps are not slowed to the pace of long ones", async () => {
+    let clock = 0
+    const queue = new StepQueue(breathe, () => clock)
+    const used = { long: 0, short: 0, late: 0 }
+    async function* steps(name: keyof typeof used, count: number, lengthMs: number) {
+      for (let i = 0; i < count; i++) {
+        clock += lengthMs
+        used[name] += lengthMs
+        yield
+      }
+    }
+    const long = queue.run(steps("long", 20, 500), () => {
+      if (used.short < 4000) expect(used.long - used.short).toBeLessThanOrEqual(500)
+    })
+    const short = queue.run(steps("short", 40, 100), () => expect(used.short - used.long).toBeLessThanOrEqual(100))
+    await short
+    // Who comes late has no time to catch up on, and waits no longer than one step of the others.
+    const before = used.long
+    await queue.run(steps("late", 10, 100))
+    expect(used.long - before).toBeLessThanOrEqual(1000)
+    expect(used.long - before).toBeGreaterThanOrEqual(500)
+    await long
+  })
+
+  test("what background work took does not count against who comes", async () => {
+    let clock = 0
+    const queue = new StepQueue(breathe, () => clock)
+    async function* steps(count: number, lengthMs: number) {
+      for (let i = 0; i < count; i++) {
+        clock += lengthMs
+        yield
+      }
+    }
+    let first = 0
+    await queue.run(steps(20, 500), undefined, undefined, "background")
+    const running = queue.run(steps(100, 100), () => first++)
+    await queue.run(steps(5, 100))
+    expect(first).toBeLessThanOrEqual(8)
+    await running
+  })
+
   test("urgent work goes first, though never twice in a row while others wait", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const other = queue.run(work("a", 3, log))
     await Promise.all([
@@ -94,7 +135,7 @@ describe("turns", () => {
   test("nobody is more than one step ahead of another", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 8 }), { minLength: 1, maxLength: 5 }), async (sizes) => {
-        const queue = new StepQueue(breathe)
+        const queue = new StepQueue(breathe, () => 0)
         const taken = sizes.map(() => 0)
         await Promise.all(
           sizes.map((size, i) =>
@@ -129,7 +170,7 @@ describe("turns", () => {
   })
 
   test("work that comes later starts at once, also after the queue was empty", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     await queue.run(work("a", 1, log))
     const long = queue.run(work("b", 3, log), (value) => {
@@ -142,7 +183,7 @@ describe("turns", () => {
 
 describe("cancelling", () => {
   test("takes effect before the next step, after clean-up, with the signal's reason", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const controller = new AbortController()
     const run = queue.run(
@@ -157,14 +198,14 @@ describe("cancelling", () => {
   })
 
   test("before the first step nothing runs", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     await expect(queue.run(work("a", 1, log), undefined, AbortSignal.abort(new Error("no")))).rejects.toThrow("no")
     expect(log).toEqual([])
   })
 
   test("leaves other work alone", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const controller = new AbortController()
     const cancelled = queue.run(work("a", 9, log), () => controller.abort(), controller.signal)
@@ -174,7 +215,7 @@ describe("cancelling", () => {
   })
 
   test("after the last step is too late", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const controller = new AbortController()
     const run = queue.run(work("a", 1, []), undefined, controller.signal)
     expect(await run).toBe("a done")
@@ -191,7 +232,7 @@ describe("failures", () => {
   }
 
   test("reject their own work and nothing else", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const [broken, fine] = await Promise.allSettled([queue.run(failing(log)), queue.run(work("b", 3, log))])
     expect(broken).toEqual({ status: "rejected", reason: new Error("broken step") })
@@ -200,7 +241,7 @@ describe("failures", () => {
   })
 
   test("of the receiver end the work, which cleans up", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const run = queue.run(work("a", 3, log), () => {
       throw new Error("nobody listens")
@@ -210,7 +251,7 @@ describe("failures", () => {
   })
 
   test("of the clean-up are the work's failure", async () => {
-    const queue = new StepQueue(breathe)
+    const queue = new StepQueue(breathe, () => 0)
     async function* untidy(): AsyncGenerator<void, void, void> {
       try {
         yield

@@ -1,6 +1,7 @@
 /**
- * @file The step queue: several pieces of work share one engine, one step each in turn. Cancelling takes effect between
- * steps; the generator's own `finally` blocks clean up.
+ * @file The step queue: several pieces of work share one engine in equal parts of time, step by step: work of short steps has
+ * more of them, so that a long prompt does not slow a speaking call to its own pace. Cancelling takes effect between steps; the
+ * generator's own `finally` blocks clean up.
  */
 
 /**
@@ -15,6 +16,8 @@ type Task = {
   readonly onValue: (value: unknown) => void
   readonly signal: AbortSignal | undefined
   readonly priority: Priority
+  /** Time that its steps took, counted from what others had when it came. */
+  usedMs: number
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
 }
@@ -33,6 +36,8 @@ export const IDLE: QueueLoad = { busy: 0, stepMs: { p50: 0, p95: 0, longest: 0 }
 /** Steps whose lengths are remembered. */
 const STEPS_KEPT = 256
 const BUSY_WINDOW_MS = 10_000
+/** Every step counts for at least so much: quick ones simply take turns. */
+const LEAST_CHARGE_MS = 50
 
 /** Background work is given one of so many steps even where others always wait. */
 const BACKGROUND_TURN = 64
@@ -43,6 +48,8 @@ export class StepQueue {
   /** Steps since background work had one. */
   private others = 0
   private wasUrgent: boolean = false
+  /** What normal work has used by now: who comes starts from there. */
+  private reachedMs = 0
   private readonly breathe: () => Promise<void>
   private readonly now: () => number
   private readonly startMs: number
@@ -99,6 +106,7 @@ export class StepQueue {
         onValue: onValue as (value: unknown) => void,
         signal,
         priority,
+        usedMs: this.reachedMs,
         resolve: resolve as (value: unknown) => void,
         reject,
       })
@@ -109,8 +117,10 @@ export class StepQueue {
   private async drain(): Promise<void> {
     for (let task = this.next(); task; task = this.next()) {
       const startMs = this.now()
-      if (await this.step(task)) this.tasks.push(task)
+      const isLeft = await this.step(task)
       const endMs = this.now()
+      task.usedMs += Math.max(LEAST_CHARGE_MS, endMs - startMs)
+      if (isLeft) this.tasks.push(task)
       this.steps.push({ endMs, lengthMs: endMs - startMs })
       if (this.steps.length > STEPS_KEPT) this.steps.shift()
       await this.breathe()
@@ -120,14 +130,24 @@ export class StepQueue {
 
   private next(): Task | undefined {
     const order: Priority[] = this.wasUrgent ? ["normal", "urgent"] : ["urgent", "normal"]
-    const first = this.others >= BACKGROUND_TURN ? "background" : undefined
-    const places = [...(first ? [first] : []), ...order].map((wanted) =>
-      this.tasks.findIndex(({ priority }) => priority === wanted),
-    )
-    const [task] = this.tasks.splice(places.find((at) => at >= 0) ?? 0, 1)
+    const isDue = this.others >= BACKGROUND_TURN
+    const wanted: Priority[] = isDue ? ["background", ...order] : [...order, "background"]
+    const task = wanted.map((priority) => this.fewest(priority)).find((found) => found !== undefined)
+    if (task) {
+      this.tasks.splice(this.tasks.indexOf(task), 1)
+      if (task.priority === "normal") this.reachedMs = Math.max(this.reachedMs, task.usedMs)
+    }
     this.others = task?.priority === "background" ? 0 : this.others + 1
     this.wasUrgent = task?.priority === "urgent"
     return task
+  }
+
+  /** The work that had the least time, of equals the one that waits longest. */
+  private fewest(wanted: Priority): Task | undefined {
+    return this.tasks.reduce<Task | undefined>((least, task) => {
+      if (task.priority !== wanted) return least
+      return least && least.usedMs <= task.usedMs ? least : task
+    }, undefined)
   }
 
   /** Runs one step; true when more follow. */

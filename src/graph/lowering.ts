@@ -4,6 +4,7 @@
  */
 import { sizeOf } from "../tensor/index.ts"
 import { shapesEqual } from "./dim.ts"
+import { CPU_FUSIONS, fuseWholeAttention } from "./fusion.ts"
 import type { Graph } from "./graph.ts"
 import type { Node, OpName, Value } from "./node.ts"
 import type { ActivationBits, OpAttrs } from "./ops/attrs.ts"
@@ -158,31 +159,6 @@ const fuseMatMul: RewriteRule = (g, node, inputs) => {
 const fuseSilu: RewriteRule = (g, node, [x]) =>
   node.op === "silu" ? [g.apply("quickGelu", [x!], { alpha: 1 })] : undefined
 
-/** rmsNorm(a + b) where the sum is used again: one kernel makes both. The sum's place comes first, so it is made there. */
-const fuseSkipNorm: RewriteRule = (g, node, [a, b], { users }) => {
-  if (node.op === "rmsNorm") {
-    const sum = a!.node
-    return sum.op === "skipRmsNorm" && a!.index === 1 ? [sum.outputs[0]!] : undefined
-  }
-  if (node.op !== "add" || !shapesEqual(a!.shape, b!.shape)) return undefined
-  const norms = users(node.outputs[0]!).filter(({ op, inputs }) => op === "rmsNorm" && inputs[0] === node.outputs[0])
-  const [norm] = norms
-  if (norms.length !== 1 || norm!.inputs[1]!.node.op !== "weight") return undefined
-  const { name, dtype, shape } = norm!.inputs[1]!.node.attrs as Node<"weight">["attrs"]
-  const { epsilon } = norm!.attrs as Node<"rmsNorm">["attrs"]
-  return [g.applyAll("skipRmsNorm", [a!, b!, g.weight(name, shape, dtype)], { epsilon })[1]!]
-}
-
-const fuseNorm: RewriteRule = (g, node, inputs) => {
-  if (node.op !== "rmsNorm") return undefined
-  return [g.apply("fusedRmsNorm", inputs, node.attrs as Node<"rmsNorm">["attrs"])]
-}
-
-const fuseRotary: RewriteRule = (g, node, inputs) => {
-  if (node.op !== "rotary" || inputs[1]!.shape[0] !== 1) return undefined
-  return [g.apply("rotaryEmbedding", inputs, node.attrs as Node<"rotary">["attrs"])]
-}
-
 const expandAttention: RewriteRule = (g, node, inputs) => {
   if (node.op !== "attention") return undefined
   return expandDeep(g, node, inputs, (inner) => opOf(inner.op).onnx === "expand")
@@ -190,7 +166,21 @@ const expandAttention: RewriteRule = (g, node, inputs) => {
 
 const RULES: { readonly [T in Target]: readonly RewriteRule[] } = {
   portable: [],
-  cpu: [floatLinear, fuseMatMul, fuseSilu, fuseSkipNorm, fuseNorm, fuseRotary],
+  cpu: [floatLinear, fuseMatMul, fuseSilu],
+  webgpu: [],
+}
+
+/** Rules for attention, before its other forms are expanded. */
+const ATTENTION: { readonly [T in Target]: readonly RewriteRule[] } = {
+  portable: [],
+  cpu: [fuseWholeAttention],
+  webgpu: [],
+}
+
+/** Passes over what the rules made. */
+const FUSIONS: { readonly [T in Target]: readonly (readonly RewriteRule[])[] } = {
+  portable: [],
+  cpu: CPU_FUSIONS,
   webgpu: [],
 }
 
@@ -225,8 +215,10 @@ function keepCacheOnDevice(g: Graph): void {
  */
 export function lowerFor(graph: Graph, { target, storage, activationBits = 8 }: LoweringOptions): Graph {
   const quantized = storage ? [quantizedLinear(storage, activationBits)] : []
-  const expanded = rewrite(graph, [expandAttention])
-  const lowered = rewrite(rewrite(expanded, [...quantized, ...RULES[target]]), [expandForOnnx])
+  const expanded = rewrite(graph, [...ATTENTION[target], expandAttention])
+  let lowered = rewrite(expanded, [...quantized, ...RULES[target]])
+  for (const rules of FUSIONS[target]) lowered = rewrite(lowered, rules)
+  lowered = rewrite(lowered, [expandForOnnx])
   if (target === "webgpu") keepCacheOnDevice(lowered)
   return lowered
 }

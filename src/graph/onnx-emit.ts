@@ -50,6 +50,8 @@ export type OnnxEmitter = {
   /** An omitted optional input or output. */
   none(): OnnxRef
   dtype(dtype: DType): OnnxAttribute
+  /** Whether a dim may turn out 0. */
+  mayBeEmpty(dim: Dim): boolean
 }
 
 /** The bytes of a weight, inline or in a file beside the model. */
@@ -63,6 +65,8 @@ function bytesOf(value: HostTensor): Uint8Array {
 }
 
 class Emitter implements OnnxEmitter {
+  /** Symbols that stand for at least 1. */
+  private readonly filled: ReadonlySet<Dim>
   readonly nodes: OnnxNode[] = []
   readonly initializers = new Map<string, OnnxTensor>()
   private readonly names = new Map<Value, string>()
@@ -71,6 +75,10 @@ class Emitter implements OnnxEmitter {
   /** Which input and axis holds each symbol. */
   private readonly symbols = new Map<string, { readonly input: Value; readonly axis: number }>()
   private path = ""
+
+  constructor(filled: ReadonlySet<Dim>) {
+    this.filled = filled
+  }
 
   declareInput(value: Value, name: string): void {
     this.names.set(value, name)
@@ -197,6 +205,10 @@ class Emitter implements OnnxEmitter {
   dtype(dtype: DType): OnnxAttribute {
     return { int: onnxDataType(dtype) }
   }
+
+  mayBeEmpty(dim: Dim): boolean {
+    return typeof dim === "number" ? dim === 0 : !this.filled.has(dim)
+  }
 }
 
 /**
@@ -223,12 +235,20 @@ export function presentName(slot: CacheSlot, part: "keys" | "values"): string {
   return `${slot.name}.${part === "keys" ? "presentKeys" : "presentValues"}`
 }
 
+export type ExportOptions = {
+  /** Whoever runs the model always feeds caches with room, and new rows: products over them need no guard. */
+  readonly cachesHaveRoom?: boolean
+}
+
 /**
  * Serializes a graph. Composite ops without an ONNX form of their own are serialized as their expansion.
  * @returns the bytes of an ONNX ModelProto
  */
-export function exportOnnx(graph: Graph, weightData: WeightData): Uint8Array {
-  const emitter = new Emitter()
+export function exportOnnx(graph: Graph, weightData: WeightData, options: ExportOptions = {}): Uint8Array {
+  const filled = options.cachesHaveRoom
+    ? graph.cacheSlots.flatMap(({ keys, newKeys }) => [keys.shape[2]!, newKeys.shape[1]!])
+    : []
+  const emitter = new Emitter(new Set(filled))
   const inputs: OnnxValueInfo[] = []
   for (const node of graph.nodes) {
     if (node.op !== "input") continue

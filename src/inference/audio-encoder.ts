@@ -203,8 +203,10 @@ export class AudioEncoder {
   /** All layers over new frames [1, T, D]; their keys and values are staged, the caller advances the cache. */
   private async *runLayers(cache: KvCache, frames: HostTensor, blockFrames: number | undefined): Steps<HostTensor> {
     let hidden = frames
+    const steps = frames.shape[1]!
+    cache.reserve(cache.length + steps) // the mask is as wide as the buffer, which must not grow from here on
+    const attentionMask = audioCacheMask(cache, steps, blockFrames)
     for (const program of this.layers) {
-      const attentionMask = audioCacheMask(cache, frames.shape[1]!, blockFrames) // staging may grow the buffer
       const outputs = await this.executor.run(program, { frames: hidden, attentionMask }, { cache, advance: false })
       hidden = outputs.hidden!
       yield

@@ -296,6 +296,7 @@ export class SpeechDecoder {
       throw new InputError(`speech: expected a state whose rows are still cached, got one that was given up`)
     }
     cache.truncate(state.rows.length)
+    cache.reserve(state.rows.length + steps) // the mask is as wide as the buffer, which must not grow from here on
     const capacity = cache.capacity
     const line = cacheMask(state.rows, capacity, visible, this.config)
     const mask = new Float32Array(steps * (capacity + steps))

@@ -40,6 +40,11 @@ export type SpeechOptions = {
   readonly callFrames: number
   /** Frames of an utterance's first call: fewer make the first sound come earlier. */
   readonly firstCallFrames: number
+  /**
+   * The language in which numbers are read where the text so far has no letters. With it, numbers that were cut between
+   * two pieces keep their words apart. The official code, without it, takes Chinese and joins them.
+   */
+  readonly fallbackLanguage?: SpokenLanguage
   /** Never ends an utterance before its frame limit. */
   readonly forceNoStop?: boolean
 }
@@ -87,6 +92,8 @@ export type SpeechState = {
 
 type Step = readonly [SpeechPiece | undefined, SpeechState]
 
+const hasLetters = (text: string): boolean => /[a-zA-Z\u4e00-\u9fff]/.test(text)
+
 export class SpeechStream {
   private readonly decoder: SpeechDecoder
   private readonly renderer: CodeRenderer
@@ -119,7 +126,7 @@ export class SpeechStream {
       drawnFrames: 0,
       rendering: initRendering(this.options.rendering),
       pieces: undefined,
-      language: detectLanguage(""),
+      language: this.languageOf(""),
       written: "",
       delivered: 0,
       spoken: "",
@@ -158,14 +165,30 @@ export class SpeechStream {
       return { ...state, pieces, phase: "done" }
     }
     const written = state.written + text
-    const language = pieces <= LANGUAGE_PIECES ? detectLanguage(written) : state.language
-    const spoken = state.spoken + speakable(text, language)
+    const language = this.isSettled(pieces, state.written) ? state.language : this.languageOf(written)
+    const spoken = state.spoken + this.jointOf(state.written, text, language) + speakable(text, language)
     const heard = { ...state, pieces, written, language, spoken }
     const { textTokens } = this.prompt(spoken)
     const end = sentenceEnd(text)
     if (textTokens < this.text.layout.textSlots - FREE_SLOTS_TO_CLOSE || end === "") return heard
     const cut = spoken.lastIndexOf(end) + 1
     return { ...heard, phase: "closing", spoken: spoken.slice(0, cut), carry: spoken.slice(cut) }
+  }
+
+  private languageOf(written: string): SpokenLanguage {
+    const { fallbackLanguage } = this.options
+    return fallbackLanguage && !hasLetters(written) ? fallbackLanguage : detectLanguage(written)
+  }
+
+  /** Whether the language of numbers does not change any more. */
+  private isSettled(pieces: number, writtenBefore: string): boolean {
+    return pieces > LANGUAGE_PIECES && (this.options.fallbackLanguage === undefined || hasLetters(writtenBefore))
+  }
+
+  /** What keeps the words of a number apart that was cut between two pieces. */
+  private jointOf(before: string, text: string, language: SpokenLanguage): string {
+    const isCut = /\p{Nd}$/u.test(before) && /^\p{Nd}/u.test(text)
+    return this.options.fallbackLanguage && isCut && language === "english" ? " " : ""
   }
 
   /** Says that no more text will come. */

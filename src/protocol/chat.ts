@@ -128,6 +128,9 @@ export const chatRequestSchema = z.object({
   logit_bias: z.record(z.string(), z.number()).nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
+  // Older names of tools and tool_choice: an answer without them would only look right.
+  functions: z.undefined({ error: "expected tools, got the older functions" }).optional(),
+  function_call: z.undefined({ error: "expected tool_choice, got the older function_call" }).optional(),
 })
 export type ChatRequest = z.infer<typeof chatRequestSchema>
 
@@ -150,16 +153,33 @@ export type ChatUsage = {
   }
 }
 
-/** Token counts on the wire. The engine counts positions, not kinds: all are reported as text. */
-export function chatUsage(promptTokens: number, completionTokens: number): ChatUsage {
+/** Counts by kind; what an answer cost in all is their sum. */
+export type TokenCounts = {
+  readonly promptTextTokens: number
+  readonly promptAudioTokens: number
+  readonly promptImageTokens: number
+  readonly cachedTokens: number
+  readonly completionTextTokens: number
+  readonly completionAudioTokens: number
+}
+
+/** Token counts on the wire. */
+export function chatUsage(counts: TokenCounts): ChatUsage {
+  const prompt = counts.promptTextTokens + counts.promptAudioTokens + counts.promptImageTokens
+  const completion = counts.completionTextTokens + counts.completionAudioTokens
   return {
-    prompt_tokens: promptTokens,
-    completion_tokens: completionTokens,
-    total_tokens: promptTokens + completionTokens,
-    prompt_tokens_details: { audio_tokens: 0, cached_tokens: 0, text_tokens: promptTokens, image_tokens: 0 },
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: {
+      audio_tokens: counts.promptAudioTokens,
+      cached_tokens: counts.cachedTokens,
+      text_tokens: counts.promptTextTokens,
+      image_tokens: counts.promptImageTokens,
+    },
     completion_tokens_details: {
-      audio_tokens: 0,
-      text_tokens: completionTokens,
+      audio_tokens: counts.completionAudioTokens,
+      text_tokens: counts.completionTextTokens,
       reasoning_tokens: 0,
       accepted_prediction_tokens: 0,
       rejected_prediction_tokens: 0,
@@ -178,6 +198,14 @@ export type ChatLogprob = {
   }[]
 }
 
+/** A call of a stream: whole at first, then more of its arguments. */
+export type ChatToolCallDelta = {
+  readonly index: number
+  readonly id?: string
+  readonly type?: "function"
+  readonly function: { readonly name?: string; readonly arguments: string }
+}
+
 export type ChatToolCall = {
   readonly id: string
   readonly type: "function"
@@ -189,7 +217,7 @@ export type ChatDelta = {
   readonly role?: "assistant"
   readonly content?: string | null
   readonly refusal?: null
-  readonly tool_calls?: readonly (ChatToolCall & { readonly index: number })[]
+  readonly tool_calls?: readonly ChatToolCallDelta[]
   readonly audio?: {
     readonly id?: string
     readonly transcript?: string

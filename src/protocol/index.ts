@@ -16,6 +16,7 @@ export {
   type ChatRequest,
   type ChatRequestMessage,
   type ChatToolCall,
+  type ChatToolCallDelta,
   type ChatUsage,
   chatRequestSchema,
   chatUsage,

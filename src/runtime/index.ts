@@ -3,5 +3,6 @@ export { type CacheSnapshot, type CacheSpec, KvCache, type RotateKey } from "./k
 export type { OnnxModel } from "./onnx-model.ts"
 export { ATTENTION_MASK } from "./prepare.ts"
 export { type IntegerProbe, probeActivationBits, probeIntegers } from "./probe.ts"
+export { type RunRecord, recordRuns } from "./record-runs.ts"
 export { createReferenceExecutor } from "./reference-executor.ts"
 export { memoryWeights } from "./weight-store.ts"

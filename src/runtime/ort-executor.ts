@@ -110,6 +110,7 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       const model = exportOnnx(
         lowered,
         (name, dtype, shape) => weights.locate?.(name) ?? weightBytes(weights, name, dtype, shape),
+        { cachesHaveRoom: true }, // createCache reserves some
       )
       let session: OrtSession
       try {

@@ -28,18 +28,24 @@ export type AppOptions = {
   readonly stop: AbortSignal
 }
 
-export type App = Hono<Env>
+export type Route = { readonly method: string; readonly path: string }
 type Env = { Variables: { info: RequestInfo } }
 type Work = (c: Context<Env>, info: RequestInfo) => Response | Promise<Response>
 
 /** Routes by method and path; the path's pattern names them in metrics and logs. */
-export function createApp(context: ServerContext, options: AppOptions): App {
+/** The application, and the routes of its API. */
+export function createApp(
+  context: ServerContext,
+  options: AppOptions,
+): { readonly app: Hono<Env>; readonly routes: readonly Route[] } {
+  const routes: Route[] = []
   const { keys, origins, rate, secrets, stop } = options
   const app = new Hono<Env>()
   const access = createAccess({ keys, origins })
   const page = options.webRoot === undefined ? undefined : createStaticFiles(options.webRoot)
 
   const route = (method: string, path: string, work: Work, open = false) => {
+    routes.push({ method, path })
     app.on(method, path, async (c) => {
       const started = performance.now()
       const id = `req_${randomUUID().replaceAll("-", "")}`
@@ -121,7 +127,7 @@ export function createApp(context: ServerContext, options: AppOptions): App {
       404,
     )
   })
-  return app
+  return { app, routes }
 }
 
 function readiness({ source, admission, sessions }: ServerContext): Response {

@@ -1,6 +1,7 @@
 /** @file Bodies of requests, measured while they arrive: JSON with bounded size and depth, and multipart forms. */
 import type { z } from "zod"
-import { firstIssue } from "../protocol/index.ts"
+import { firstIssue, ignoredFields } from "../protocol/index.ts"
+import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 
 /** Deeper JSON is nobody's request. Schemas of tools are limited further by the grammar. */
@@ -31,15 +32,24 @@ export async function readBody(request: Request, maxBytes: number): Promise<Uint
   return bytes
 }
 
-/** @throws HttpError 400, 413, 415 */
-export async function readJson<T>(request: Request, schema: z.ZodType<T>, maxBytes: number): Promise<T> {
+/** A request's body by its schema. Fields that we do not know are ignored, and named in the log. @throws HttpError 400, 413, 415 */
+export async function readJson<T>(
+  request: Request,
+  schema: z.ZodType<T>,
+  { limits, log }: Pick<ServerContext, "limits" | "log">,
+  { id }: Pick<RequestInfo, "id">,
+): Promise<T> {
   const type = request.headers.get("content-type") ?? ""
   if (!/^application\/json\b/i.test(type))
     throw new HttpError(415, "content-type: expected application/json, got another")
-  const bytes = await readBody(request, maxBytes)
+  const bytes = await readBody(request, limits.maxBodyBytes)
   const value = parseJson(new TextDecoder().decode(bytes))
   const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
+  if (parsed.success) {
+    const ignored = ignoredFields(value, parsed.data)
+    if (ignored.length > 0) log("warn", "fields not known", { id, fields: ignored.join(" ") })
+    return parsed.data
+  }
   const { message, param } = firstIssue(parsed.error)
   throw new HttpError(400, message, { param, code: "invalid_value" })
 }

@@ -6,11 +6,11 @@ import {
   type ChatLogprob,
   type ChatRequest,
   type ChatToolCall,
-  type ChatUsage,
+  type ChatToolCallDelta,
   chatRequestSchema,
   chatUsage,
 } from "../protocol/index.ts"
-import type { AnswerEvent, ChatOptions, FinishReason, TokenLogprob } from "../session/index.ts"
+import type { AnswerEvent, AnswerUsage, ChatOptions, FinishReason, TokenLogprob } from "../session/index.ts"
 import { admitted, answerEvents, enter } from "./answers.ts"
 import { readJson } from "./body.ts"
 import { chatOptionsOf } from "./chat-request.ts"
@@ -29,7 +29,7 @@ type Reason = "stop" | "length" | "tool_calls"
 
 /** @throws HttpError and InputError for what is wrong with the request, and what the engine throws */
 export async function chatCompletions(request: Request, context: ServerContext, info: RequestInfo): Promise<Response> {
-  const body = await readJson(request, chatRequestSchema, context.limits.maxBodyBytes)
+  const body = await readJson(request, chatRequestSchema, context, info)
   checkModel(body.model, context)
   const options = await chatOptionsOf(body, context, info)
   const head: Head = {
@@ -56,12 +56,12 @@ async function wholeAnswer(
   info: RequestInfo,
 ) {
   const choices: unknown[] = []
-  let usage: ChatUsage | undefined
+  let usage: AnswerUsage | undefined
   for (let index = 0; index < (body.n ?? 1); index++) {
     const answer = new Collected()
     for await (const event of answerEvents(withSeed(options, index), context, info)) answer.take(event)
     const end = answer.end(info)
-    usage = addUsage(usage, chatUsage(end.promptTokens, end.completionTokens))
+    usage = addCounts(usage, end.usage)
     const calls = answer.calls.length > 0 ? { tool_calls: answer.calls } : {}
     const message = options.speak
       ? {
@@ -83,7 +83,7 @@ async function wholeAnswer(
       options.logprobs === undefined ? null : { content: answer.logprobs.map(wireLogprob), refusal: null }
     choices.push({ index, message, logprobs, finish_reason: answer.reason(end.finishReason) })
   }
-  return { ...head, object: "chat.completion", choices, usage, service_tier: "default" }
+  return { ...head, object: "chat.completion", choices, usage: usage && chatUsage(usage), service_tier: "default" }
 }
 
 async function spokenPart(answer: Collected, body: ChatRequest, context: ServerContext, { owner }: RequestInfo) {
@@ -106,7 +106,7 @@ async function* chunks(
     choices: [{ index, delta, logprobs, finish_reason: reason }],
     ...(wantsUsage ? { usage: null } : {}),
   })
-  let usage: ChatUsage | undefined
+  let usage: AnswerUsage | undefined
   for (let index = 0; index < (body.n ?? 1); index++) {
     const answer = new Collected(false)
     const events = answerEvents(withSeed(options, index), context, info)
@@ -121,7 +121,7 @@ async function* chunks(
           ...(audioId === undefined ? { content: "", refusal: null } : { audio: { id: audioId } }),
         })
       }
-      const delta = deltaOf(event, audioId !== undefined, answer.calls)
+      const delta = deltaOf(event, audioId !== undefined, answer)
       const logprobs =
         event.type === "text-delta" && event.logprobs
           ? { content: event.logprobs.map(wireLogprob), refusal: null }
@@ -129,26 +129,26 @@ async function* chunks(
       if (delta) yield chunk(index, delta, null, logprobs)
     }
     const end = answer.end(info)
-    usage = addUsage(usage, chatUsage(end.promptTokens, end.completionTokens))
+    usage = addCounts(usage, end.usage)
     if (audioId !== undefined) {
       const expires_at = context.spoken.keep(audioId, info.owner, end.text)
       yield chunk(index, { audio: { expires_at } })
     }
     yield chunk(index, {}, answer.reason(end.finishReason))
   }
-  if (wantsUsage) yield { ...head, object: "chat.completion.chunk", choices: [], usage }
+  if (wantsUsage) yield { ...head, object: "chat.completion.chunk", choices: [], usage: usage && chatUsage(usage) }
   yield "[DONE]"
 }
 
-function deltaOf(event: AnswerEvent, spoken: boolean, calls: readonly ChatToolCall[]): ChatDelta | undefined {
+function deltaOf(event: AnswerEvent, spoken: boolean, answer: Collected): ChatDelta | undefined {
   switch (event.type) {
     case "text-delta":
       return spoken ? { audio: { transcript: event.text } } : { content: event.text }
     case "audio-delta":
       return { audio: { data: Buffer.from(encodePcm(event.pcm, "s16")).toString("base64") } }
+    case "tool-call-delta":
+      return { tool_calls: [answer.callDelta(event.index, event.name, event.arguments)] }
     case "tool-call":
-      return { tool_calls: [{ index: calls.length - 1, ...calls.at(-1)! }] }
-    case "tool-call-delta": // the whole call follows
     case "turn-end":
       return undefined
   }
@@ -161,6 +161,7 @@ class Collected {
   readonly calls: ChatToolCall[] = []
   readonly logprobs: TokenLogprob[] = []
   readonly #keepsSound: boolean
+  readonly #callIds: string[] = []
   #end: Extract<AnswerEvent, { type: "turn-end" }> | undefined
 
   constructor(keepsSound = true) {
@@ -177,7 +178,7 @@ class Collected {
         if (this.#keepsSound) this.sound.push(event.pcm)
         return
       case "tool-call":
-        this.calls.push({ id: `call_${randomBytes(12).toString("base64url")}`, type: "function", function: event.call })
+        this.calls.push({ id: this.#callId(this.calls.length), type: "function", function: event.call })
         return
       case "tool-call-delta":
         return
@@ -185,6 +186,17 @@ class Collected {
         this.#end = event
         return
     }
+  }
+
+  #callId(index: number): string {
+    this.#callIds[index] ??= `call_${randomBytes(12).toString("base64url")}`
+    return this.#callIds[index]
+  }
+
+  /** The first delta of a call names it. */
+  callDelta(index: number, name: string, more: string): ChatToolCallDelta {
+    if (index in this.#callIds) return { index, function: { arguments: more } }
+    return { index, id: this.#callId(index), type: "function", function: { name, arguments: more } }
   }
 
   end({ signal }: RequestInfo) {
@@ -203,6 +215,9 @@ function wireLogprob({ token, bytes, logprob, top }: TokenLogprob): ChatLogprob 
   return { token, bytes, logprob, top_logprobs: top }
 }
 
-function addUsage(sum: ChatUsage | undefined, more: ChatUsage): ChatUsage {
-  return sum ? chatUsage(sum.prompt_tokens, sum.completion_tokens + more.completion_tokens) : more
+/** Several answers to one question: the question counts once. */
+function addCounts(sum: AnswerUsage | undefined, more: AnswerUsage): AnswerUsage {
+  if (!sum) return more
+  const completionTextTokens = sum.completionTextTokens + more.completionTextTokens
+  return { ...sum, completionTextTokens, completionAudioTokens: sum.completionAudioTokens + more.completionAudioTokens }
 }

@@ -237,6 +237,7 @@ describe("chat completions", () => {
     [{ stop: ["a", "b", "c", "d", "e"] }, "stop"],
     [{ frequency_penalty: 1 }, "frequency_penalty"],
     [{ logit_bias: { 1: 2 } }, "logit_bias"],
+    [{ functions: [{ name: "f" }] }, "functions"],
     [{ top_logprobs: 3 }, "top_logprobs"],
     [{ modalities: ["audio"] }, "audio"],
     [{ modalities: ["text", "audio"], audio: { voice: "alloy", format: "opus" } }, "audio.format"],

@@ -16,6 +16,8 @@ export type FakeCall = EngineCall & {
   /** What a model would know: `heard 300`, `text hi`, `frame 2x3`, `tool: 5`, `assistant: One two`. */
   readonly context: readonly string[]
   readonly isOpen: boolean
+  /** From now on sound is not taken, until the returned function is called. */
+  readonly hold: () => () => void
   /** Reports an event, as the engine would. */
   readonly report: (event: CallEvent) => void
 }
@@ -35,6 +37,12 @@ const print = ({ kind, words, ms }: Entry) => {
   return kind === "frame" || kind === "text" ? `${kind} ${words[0]}` : `${kind}: ${words.join("")}`
 }
 
+/** A call of a tool, its arguments in two pieces first. */
+export function* callInPieces(index: number, name: string, text: string): Generator<AnswerEvent, void, void> {
+  for (const part of [text.slice(0, 5), text.slice(5)]) yield { type: "tool-call-delta", index, name, arguments: part }
+  yield { type: "tool-call", call: { name, arguments: text } }
+}
+
 export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
   const { log, onEvent, alive, stepMs } = parts
   const saved = parts.snapshot && (JSON.parse(new TextDecoder().decode(parts.snapshot.bytes)) as Snapshot)
@@ -42,6 +50,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
   let kept: Entry[] = []
   let ms = saved?.ms ?? 0
   let speaking = false
+  let held: Promise<void> | undefined
   let open = true
   /** So many entries stay when input is cleared. */
   let settled = entries.length
@@ -89,8 +98,8 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
         tool !== undefined && (asked?.kind === "text" || asked?.kind === "user") && asked.words[0]!.includes("weather")
       if (wantsTool && format?.type !== "text") {
         finishReason = "tool-calls"
-        for (const city of asked.words[0]!.includes("two") ? ["Paris", "Rome"] : ["Paris"])
-          yield { type: "tool-call", call: { name: tool, arguments: JSON.stringify({ city }) } }
+        for (const [index, city] of (asked.words[0]!.includes("two") ? ["Paris", "Rome"] : ["Paris"]).entries())
+          yield* callInPieces(index, tool, JSON.stringify({ city }))
       } else {
         for (const word of WORDS) {
           await sleep(stepMs())
@@ -98,11 +107,11 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
           if (mine.stop || signal?.aborted) finishReason = "interrupted"
           else if (entry.words.length >= maxNewTokens) finishReason = "length"
           if (finishReason !== "stop") break
-          entry.words.push(word)
           yield { type: "text-delta", text: word }
+          entry.words.push(word) // it was taken
           if (!speak) continue
-          entry.ms += WORD_MS
           yield { type: "audio-delta", pcm: new Float32Array(WORD_MS * 24).fill(0.1), text: word }
+          entry.ms += WORD_MS
         }
       }
       const timings = { prefillMs: 1, firstTextMs: 2, totalMs: 10, decodeMs: 5, speechMs: 4 }
@@ -125,6 +134,13 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     get context() {
       return entries.map(print)
     },
+    hold() {
+      let release: () => void = () => undefined
+      held = new Promise<void>((resolve) => {
+        release = resolve
+      })
+      return release
+    },
     report: (event) => onEvent?.(event),
     get isOpen() {
       return open
@@ -137,6 +153,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
       if (!pcm) return
       const lengthMs = (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
       ms += lengthMs
+      await held
       know({ kind: "heard", words: [], ms: lengthMs })
       const loud = pcm.some((sample) => Math.abs(sample) > 0.1)
       if (!options.turns || loud === speaking) return

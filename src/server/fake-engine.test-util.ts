@@ -7,7 +7,7 @@ import { type Engine, IDLE } from "../engine/index.ts"
 import { type AnswerEvent, type ChatOptions, textUsage } from "../session/index.ts"
 import { BackendError } from "../util/index.ts"
 import type { EngineSource } from "./context.ts"
-import { type FakeCall, fakeCall } from "./fake-call.test-util.ts"
+import { callInPieces, type FakeCall, fakeCall } from "./fake-call.test-util.ts"
 
 const INFO: Engine["info"] = {
   name: "fake",
@@ -121,8 +121,8 @@ async function* answer(options: ChatOptions, signal?: AbortSignal): AsyncGenerat
     text = ""
     finishReason = "tool-calls"
     const name = (format?.type === "tool-call" && format.name) || tools[0]!.name
-    for (const city of asked.includes("two") ? ["Paris", "Rome"] : ["Paris"])
-      yield { type: "tool-call", call: { name, arguments: JSON.stringify({ city }) } }
+    for (const [index, city] of (asked.includes("two") ? ["Paris", "Rome"] : ["Paris"]).entries())
+      yield* callInPieces(index, name, JSON.stringify({ city }))
   }
   let audioMs = 0
   for (const word of text.match(/\s*\S+/g) ?? []) {

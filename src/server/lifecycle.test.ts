@@ -185,14 +185,20 @@ describe("beside the API", () => {
     expect(text).toMatch(/omni_server_memory_bytes [1-9]/)
   })
 
-  test("the OpenAPI document names every route", async () => {
+  test("the OpenAPI document names every route, and no other", async () => {
     const host = await start()
+    const routes = host.server.routes.map(
+      ({ method, path }) => `${method} ${path.replaceAll(/:(\w+)(\{[^}]*\})?/g, "{$1}")}`,
+    )
     const document = (await (await fetch(`${host.url}/openapi.json`)).json()) as {
       openapi: string
       paths: Record<string, object>
     }
     expect(document.openapi).toBe("3.1.0")
-    expect(Object.keys(document.paths)).toContain("/v1/audio/voices/{id}")
+    const documented = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    )
+    expect(documented.sort()).toEqual([...routes, "GET /v1/realtime"].sort())
     expect(JSON.stringify(document.paths["/v1/chat/completions"])).toContain("response_format")
   })
 

@@ -48,6 +48,16 @@ export function createMetrics(levels: Levels) {
     registers: [...registers],
   })
   const calls = new Gauge({ name: "omni_engine_calls", help: "Open calls in the engine", registers: [...registers] })
+  const busy = new Gauge({
+    name: "omni_engine_busy",
+    help: "Share of the last ten seconds in which the engine computed",
+    registers: [...registers],
+  })
+  const step = new Gauge({
+    name: "omni_engine_step_seconds",
+    help: "Length of the engine's steps that one in twenty exceeds",
+    registers: [...registers],
+  })
   const requests = new Counter({
     name: "omni_requests_total",
     help: "Requests by route and status",
@@ -104,6 +114,8 @@ export function createMetrics(levels: Levels) {
         memory.set(stats.memoryBytes)
         tasks.set(stats.activeTasks)
         calls.set(stats.openCalls)
+        busy.set(stats.busy)
+        step.set(stats.stepMs.p95 / 1000)
       }
       return registry.metrics()
     },

@@ -71,7 +71,9 @@ export class RealtimeAnswers {
     running.writer.finish("cancelled", { reason }, null)
     running.abort.abort()
     if (!running.inConversation) return
-    void this.#call.enqueue(async (call) => void (await call.interrupt()))
+    // What was made and not sent was never said.
+    const heard = running.writer.audioMs > 0 ? { heardMs: running.writer.audioMs } : {}
+    void this.#call.enqueue(async (call) => void (await call.interrupt(heard)))
   }
 
   /** A turn of the user is over: it is answered now, or when the running response has ended. */
@@ -94,7 +96,7 @@ export class RealtimeAnswers {
     const context = whole ? this.#context(options) : undefined
     const writer = new ResponseWriter({
       ...{ id: newId("resp"), conversationId: outOfBand ? null : conversationId, session, metadata: metadata ?? null },
-      ...{ send, newId, addItem: (item) => (outOfBand ? undefined : this.#items.enter(item)) },
+      ...{ send, newId, addItem: outOfBand ? () => undefined : this.#addAnswered() },
     })
     if (rate) send({ type: "rate_limits.updated", rate_limits: [rate] })
     const abort = new AbortController()
@@ -118,6 +120,16 @@ export class RealtimeAnswers {
       }
     })()
     this.#running.set(writer.id, { writer, inConversation: !outOfBand, abort, finished })
+  }
+
+  /** Enters items one behind the other, the first behind what is there now. */
+  #addAnswered(): (item: RealtimeStoredItem) => string | null {
+    let after = this.#items.all.at(-1)?.id
+    return (item) => {
+      const previous = this.#items.enter(item, after)
+      after = item.id
+      return previous
+    }
   }
 
   /** Counts the response against the owner's rate, and says where that stands. */
@@ -191,7 +203,7 @@ export class RealtimeAnswers {
   /** The call learns an answer that was made beside it, and its state is saved. */
   #remember(end: End, aside: boolean, writer: ResponseWriter): void {
     // A call that opens later reads all items anyway.
-    if (aside && this.#call.isOpen) {
+    if (aside && this.#call.isStill(this.#call.generation)) {
       const { toolCalls } = writer
       void this.#call.enqueue((call) => call.append({ role: "assistant", text: end.text, toolCalls }))
     }
@@ -208,7 +220,8 @@ export class RealtimeAnswers {
         writer.audio(event.pcm)
         if (writer.messageId !== undefined) this.#items.sounded(writer.messageId, writer.audioMs)
         return
-      case "tool-call-delta": // the whole call follows
+      case "tool-call-delta":
+        writer.toolCallDelta(event.name, event.arguments)
         return
       case "tool-call":
         writer.toolCall(event.call)

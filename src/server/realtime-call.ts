@@ -73,6 +73,19 @@ export class SessionCall {
     return this.#call !== undefined
   }
 
+  /**
+   * Lets the call of the settings of now take over.
+   * @returns whether that is still the one of an earlier {@link generation}; another one has read all items
+   */
+  isStill(generation: number): boolean {
+    this.refresh()
+    return this.isOpen && generation === this.#generation
+  }
+
+  get generation(): number {
+    return this.#generation
+  }
+
   /** Resolves when what was asked so far is done. */
   get idle(): Promise<void> {
     return this.#queue
@@ -174,14 +187,18 @@ export class SessionCall {
     this.#failed = false
     const call = await parts.engine.call(options, { onEvent, ...(saved ? { snapshot: saved.snapshot } : {}) })
     this.#heardMs = saved?.heardMs ?? 0
-    await readAgain(call, missing, this.#items.sounds, (bytes) => parts.decodeImage(bytes, "item.content"))
-    if (saved) send({ type: "omni.context.changed", reason: "restored" })
-    else if (missing.length > 0 && !isFirst) send({ type: "omni.context.changed", reason: "rebuilt" })
-    if (missing.length > 0 || open) await call.keep()
-    if (open) {
-      await this.#give(call, open.pcm, (open.pcm.length * 1000) / (options.sampleRateHz ?? 16_000), open.clockMs)
+    try {
+      await readAgain(call, missing, this.#items.sounds, (bytes) => parts.decodeImage(bytes, "item.content"))
+      if (saved) send({ type: "omni.context.changed", reason: "restored" })
+      else if (missing.length > 0 && !isFirst) send({ type: "omni.context.changed", reason: "rebuilt" })
+      if (missing.length > 0 || open) await call.keep()
+      const rateHz = options.sampleRateHz ?? 16_000
+      if (open) await this.#give(call, open.pcm, (open.pcm.length * 1000) / rateHz, open.clockMs)
+      return call
+    } catch (error) {
+      void call.close().catch(() => undefined)
+      throw error
     }
-    return call
   }
 
   /** Saves the call's state behind an answer, if it is small. */

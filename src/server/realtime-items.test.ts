@@ -199,6 +199,15 @@ describe("tools", () => {
       [0, "weather", calls[0]!.call_id],
       [1, "weather", calls[1]!.call_id],
     ])
+    const pieces = it
+      .of("response.function_call_arguments.delta")
+      .map(({ output_index, delta }) => [output_index, delta])
+    expect(pieces).toEqual([
+      [0, '{"cit'],
+      [0, 'y":"Paris"}'],
+      [1, '{"cit'],
+      [1, 'y":"Rome"}'],
+    ])
     for (const { call_id } of calls) it.send(create({ type: "function_call_output", call_id, output: "sunny" }))
     it.send(RESPOND)
     expect((await it.seen("response.done", 2)).response.output).toMatchObject([{ type: "message" }])

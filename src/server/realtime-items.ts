@@ -42,10 +42,16 @@ export class RealtimeItems {
     this.#shared.send({ type: "conversation.item.done", previous_item_id, item })
   }
 
-  /** Enters an item whose events are told by others. @returns the id before it */
-  enter(item: RealtimeStoredItem): string | null {
-    this.#items.push(item)
-    return this.#items.at(-2)?.id ?? null
+  /**
+   * Enters an item whose events are told by others, behind what it answers: what came meanwhile is read after it.
+   * @param after the item before it; the last one when that is gone
+   * @returns the id before it
+   */
+  enter(item: RealtimeStoredItem, after: string | undefined): string | null {
+    const before = this.#items.findIndex(({ id }) => id === after)
+    const at = before >= 0 ? before + 1 : after === undefined ? 0 : this.#items.length
+    this.#items.splice(at, 0, item)
+    return this.#items[at - 1]?.id ?? null
   }
 
   /**

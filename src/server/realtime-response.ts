@@ -23,6 +23,11 @@ export type ResponseParts = {
   readonly addItem: (item: RealtimeStoredItem) => string | null | undefined
 }
 
+type OpenCall = {
+  readonly item: Extract<RealtimeStoredItem, { type: "function_call" }> & { call_id: string }
+  readonly outputIndex: number
+  readonly previous: string | null | undefined
+}
 type OpenMessage = { item: RealtimeStoredItem; outputIndex: number; previous: string | null | undefined; text: string }
 
 export class ResponseWriter {
@@ -36,6 +41,7 @@ export class ResponseWriter {
   readonly #output: RealtimeStoredItem[] = []
   readonly #audio: ReturnType<typeof createAudioWriter> | undefined
   #open: OpenMessage | undefined
+  #openCall: OpenCall | undefined
   #done = false as boolean
 
   constructor(parts: ResponseParts) {
@@ -65,31 +71,58 @@ export class ResponseWriter {
     this.#sendAudio(open, this.#audio.push(pcm))
   }
 
+  /** More of a call's arguments. */
+  toolCallDelta(name: string, delta: string): void {
+    if (this.#done) return
+    const open = this.#call(name)
+    if (delta === "") return
+    open.item.arguments += delta
+    this.#parts.send({ type: "response.function_call_arguments.delta", ...this.#names(open), delta })
+  }
+
+  /** A whole call; its arguments may have come before. */
   toolCall(call: ToolCall): void {
     if (this.#done) return
-    this.#closeMessage("completed")
+    const { item } = this.#call(call.name)
+    if (call.arguments.startsWith(item.arguments))
+      this.toolCallDelta(call.name, call.arguments.slice(item.arguments.length))
+    item.arguments = call.arguments
     this.toolCalls.push(call)
+    this.#closeCall("completed")
+  }
+
+  #call(name: string): OpenCall {
+    if (this.#openCall) return this.#openCall
+    this.#closeMessage("completed")
     const { send, newId, addItem, id } = { ...this.#parts }
-    const call_id = newId("call")
-    const started: RealtimeStoredItem = {
-      id: newId("item"),
-      object: "realtime.item",
-      type: "function_call",
-      status: "in_progress",
-      call_id,
-      name: call.name,
-      arguments: "",
-    }
-    const previous = addItem({ ...started, status: "completed", arguments: call.arguments })
-    const where = { response_id: id, output_index: this.#output.length }
-    send({ type: "response.output_item.added", ...where, item: started })
-    if (previous !== undefined) send({ type: "conversation.item.added", previous_item_id: previous, item: started })
-    const names = { ...where, item_id: started.id, call_id }
-    send({ type: "response.function_call_arguments.delta", ...names, delta: call.arguments })
-    send({ type: "response.function_call_arguments.done", ...names, name: call.name, arguments: call.arguments })
-    const item: RealtimeStoredItem = { ...started, status: "completed", arguments: call.arguments }
-    this.#output.push(item)
-    send({ type: "response.output_item.done", ...where, item })
+    const common = { id: newId("item"), object: "realtime.item", type: "function_call", status: "in_progress" } as const
+    const item: OpenCall["item"] = { ...common, call_id: newId("call"), name, arguments: "" }
+    const previous = addItem(item)
+    const outputIndex = this.#output.length
+    const told = { ...item }
+    send({ type: "response.output_item.added", response_id: id, output_index: outputIndex, item: told })
+    if (previous !== undefined) send({ type: "conversation.item.added", previous_item_id: previous, item: told })
+    this.#openCall = { item, outputIndex, previous }
+    return this.#openCall
+  }
+
+  #names({ item, outputIndex }: OpenCall) {
+    return { response_id: this.id, output_index: outputIndex, item_id: item.id, call_id: item.call_id }
+  }
+
+  #closeCall(status: "completed" | "incomplete"): void {
+    const open = this.#openCall
+    if (!open) return
+    this.#openCall = undefined
+    const { send } = this.#parts
+    const { item: kept, previous, outputIndex } = open
+    const { name, arguments: given } = kept
+    send({ type: "response.function_call_arguments.done", ...this.#names(open), name, arguments: given })
+    // The conversation holds this very object.
+    kept.status = status
+    this.#output.push(kept)
+    const item = { ...kept }
+    send({ type: "response.output_item.done", response_id: this.id, output_index: outputIndex, item })
     if (previous !== undefined) send({ type: "conversation.item.done", previous_item_id: previous, item })
   }
 
@@ -100,6 +133,7 @@ export class ResponseWriter {
     usage: RealtimeResponse["usage"],
   ): void {
     if (this.#done) return
+    this.#closeCall("incomplete") // whole ones are closed already
     this.#closeMessage(status === "completed" ? "completed" : "incomplete")
     this.#done = true
     const status_details = details === null ? null : { type: status, ...details }

@@ -189,7 +189,11 @@ export class RealtimeSession {
     // A call that opens later reads all items anyway, and one that is open knows the calls of tools that it made.
     if (!this.#call.isOpen || item.type === "function_call") return
     const { event_id: eventId } = event
-    const work = () => void this.#call.enqueue((call) => this.#giveItem(call, item, pictures), { eventId })
+    const { generation } = this.#call
+    const work = () => {
+      if (!this.#call.isStill(generation)) return
+      void this.#call.enqueue((call) => this.#giveItem(call, item, pictures), { eventId })
+    }
     const { active } = this.#answers
     // Pictures alone join what is being said, as a camera's frames do.
     const isPicture = item.type === "message" && item.content.every(({ type }) => type === "input_image")

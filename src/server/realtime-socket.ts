@@ -24,6 +24,8 @@ export type RealtimeLimits = {
   /** A session ends after so long. */
   readonly lifetimeMs?: number
   readonly pingMs?: number
+  /** Larger states of calls are not saved for an engine that dies. */
+  readonly maxSavedBytes?: number
 }
 
 export type RealtimeOptions = RealtimeLimits &

@@ -6,7 +6,7 @@ import { getRequestListener } from "@hono/node-server"
 import { decodeImage } from "../image/index.node.ts"
 import { ConfigError } from "../util/index.ts"
 import { Admission } from "./admission.ts"
-import { createApp } from "./app.ts"
+import { createApp, type Route } from "./app.ts"
 import { isLoopback, RateLimit } from "./auth.ts"
 import { ClientSecrets } from "./client-secrets.ts"
 import { DEFAULT_LIMITS, type EngineSource, type ServerContext, type ServerLimits } from "./context.ts"
@@ -48,6 +48,8 @@ export type ServerOptions = {
 
 export type OmniServer = {
   readonly context: ServerContext
+  /** What HTTP requests may ask for. */
+  readonly routes: readonly Route[]
   /** For tests and other hosts: answers one request. */
   readonly fetch: (request: Request) => Response | Promise<Response>
   /** @returns the address of the page and the API */
@@ -97,7 +99,7 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
   const secrets = new ClientSecrets({ nowMs })
   const stop = new AbortController()
   const { webRoot } = options
-  const app = createApp(context, { keys, origins, rate, webRoot, secrets, stop: stop.signal })
+  const { app, routes } = createApp(context, { keys, origins, rate, webRoot, secrets, stop: stop.signal })
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false })
   const server: Server = options.tls ? createHttpsServer(options.tls, listener) : createHttpServer(listener)
   server.headersTimeout = 20_000
@@ -119,12 +121,17 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
     if (new URL(request.url ?? "/", "http://local").pathname !== "/v1/realtime") socket.destroy()
   })
   return {
-    context,
+    ...{ context, routes },
     fetch: (request) => app.fetch(request),
     async listen(port, host) {
       checkHost(host, keys)
       await new Promise<void>((resolve, reject) => {
-        server.once("error", reject)
+        server.once("error", (error: NodeJS.ErrnoException) => {
+          if (error.code !== "EADDRINUSE") return reject(error)
+          reject(
+            new ConfigError(`--port: expected a free port, got ${port}, which another program uses (choose another)`),
+          )
+        })
         server.listen(port, host, () => resolve())
       })
       const { port: bound } = server.address() as AddressInfo

@@ -18,7 +18,7 @@ const MAX_VOICE_BYTES = 10 * 1024 * 1024
 
 /** @throws HttpError for what is wrong with the request, and what the engine throws */
 export async function speech(request: Request, context: ServerContext, info: RequestInfo): Promise<Response> {
-  const body = await readJson(request, speechRequestSchema, context.limits.maxBodyBytes)
+  const body = await readJson(request, speechRequestSchema, context, info)
   checkModel(body.model, context)
   const format = soundFormat(body.response_format ?? "mp3", "response_format")
   if (body.speed != null && body.speed !== 1)

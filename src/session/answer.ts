@@ -21,7 +21,7 @@ import {
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import { f32Data, type HostTensor } from "../tensor/index.ts"
-import { type OmniTokenizer, TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
+import { type OmniTokenizer, type SpokenLanguage, TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
 import { createRandom } from "../util/index.ts"
 import { withoutUndefined } from "./answer-options.ts"
 import { AnswerText, livePieces, officialPieces } from "./answer-text.ts"
@@ -73,6 +73,8 @@ export type AnswerRequest = {
   readonly hidden: HostTensor
   /** The normed state at the speaker's slot; text alone when absent. */
   readonly speaker?: HostTensor<"f32">
+  /** In which numbers are read where the answer has no letters yet; English when absent. */
+  readonly language?: SpokenLanguage
   readonly options: AnswerOptions & { readonly stop?: readonly string[] }
   /** Which tokens may come. */
   readonly constraint?: Pick<TokenConstraint, "allowed" | "accept">
@@ -102,11 +104,11 @@ export async function* writeAnswer(
   request: AnswerRequest,
   record: AnswerRecord,
 ): AsyncGenerator<AnswerEvent | undefined, void, void> {
-  const { behaviour, options, now, startMs, speaker } = request
+  const { behaviour, options, now, startMs, speaker, language = "english" } = request
   const sampling: SamplingOptions = { ...DEFAULT_SAMPLING, ...withoutUndefined(options) }
   const seed = options.seed ?? 0
   const draw: Draw = sampling.temperature === 0 ? drawMostLikely : drawBy(createRandom(seed + SPEECH_STREAM))
-  const speech = speaker ? new SpeechTrack(voiceOf(model), behaviour, f32Data(speaker), draw) : undefined
+  const speech = speaker ? new SpeechTrack(voiceOf(model), behaviour, f32Data(speaker), { draw, language }) : undefined
   record.spoken = speech !== undefined
   const { tokenizer } = model.prompts
   const terminators = terminatorIds(tokenizer)
@@ -199,14 +201,16 @@ export async function* writeAnswer(
   if (finishReason === "stop" && record.callTokens > 0) finishReason = "tool-calls"
   if (speech) yield* sound(speech.finish())
   record.finishReason = finishReason
+  const completionTokens = record.ids.length
+  if (said.stopped && !behaviour.officialText) record.ids.length = tokensOfText(tokenizer, record, hidden)
   yield {
     type: "turn-end",
     finishReason,
     text: record.text,
     audioMs: (record.samples / VOCODER_SAMPLE_RATE_HZ) * 1000,
     promptTokens: request.prompt.positions,
-    completionTokens: record.ids.length,
-    usage: usageOf(request.prompt, record.ids.length, speech?.frames ?? 0),
+    completionTokens,
+    usage: usageOf(request.prompt, completionTokens, speech?.frames ?? 0),
     timings: {
       prefillMs,
       ...(firstTextMs === undefined ? {} : { firstTextMs }),
@@ -264,6 +268,18 @@ async function* tokens(
     if (cache.length >= language.config.maxPositionEmbeddings) return "length"
   }
   return "length"
+}
+
+/** Tokens of an answer that a stop text ended which make up its text: the stop itself is not to be remembered. */
+function tokensOfText(tokenizer: OmniTokenizer, { ids, text, callTokens }: AnswerRecord, hidden: ReadonlySet<number>) {
+  if (callTokens > 0) return ids.length
+  const decoder = tokenizer.createDecoder()
+  let length = 0
+  for (const [i, id] of ids.entries()) {
+    if (!hidden.has(id)) length += decoder.push(id).length
+    if (length > text.length) return i
+  }
+  return ids.length
 }
 
 /** What a call begins with, where that is a token of its own. */

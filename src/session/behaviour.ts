@@ -12,6 +12,11 @@ export type BehaviourOptions = {
   readonly penaltyScope: "piece" | "answer"
   /** Quirk of the official code: text loses every token with id 0, which is `!`, and keeps special strings. */
   readonly officialText: boolean
+  /**
+   * How numbers are read where the text so far has no letters: in Chinese (quirk of the official code, which also joins the
+   * words of a number that was cut between two pieces), or in the language of the conversation.
+   */
+  readonly numbers: "official" | "conversation"
   /** Quirk of the official stream: digits in the first piece stay digits. */
   readonly firstPieceVerbatim: boolean
   /** When the speech ends before the text does: the text goes on and a new utterance speaks it, or both end. */
@@ -38,6 +43,7 @@ const REFERENCE: BehaviourOptions = {
   pieceTokens: 3,
   penaltyScope: "piece",
   officialText: true,
+  numbers: "official",
   firstPieceVerbatim: true,
   outlivesSpeech: false,
   reclosesTurns: true,
@@ -51,6 +57,7 @@ const LIVE: BehaviourOptions = {
   pieceTokens: 3,
   penaltyScope: "answer",
   officialText: false,
+  numbers: "conversation",
   firstPieceVerbatim: false,
   outlivesSpeech: true,
   reclosesTurns: false,

@@ -53,6 +53,7 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
     throw new InputError("snapshot: expected one of this model, got one of another (load the model it was saved with)")
   }
   const saved = decodeData(snapshot.bytes) as SavedCall
+  // Whole data of another kind; damage was told by the header's sum.
   const missing = ["prompt", "cache", "ledger", "ears"].find((key) => typeof Object(saved)[key] !== "object")
   if (missing) throw new InputError(`snapshot: expected a saved call, got one without ${missing} (save it again)`)
   const cache = model.language.createCache()

@@ -190,6 +190,7 @@ export class Call {
           promptIds: piece.ids,
           hidden,
           ...(speak ? { speaker } : {}),
+          language: this.options.language === "zh" ? "chinese" : "english",
           ...form,
           options: { ...merged, maxNewTokens, seed, ...(options.stop ? { stop: options.stop } : {}) },
           behaviour: this.behaviour,

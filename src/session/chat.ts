@@ -14,6 +14,7 @@ import {
   VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import { f32Data } from "../tensor/index.ts"
+import { detectLanguage, type SpokenLanguage } from "../tokenizer/index.ts"
 import { createRandom, InputError, inSteps, type Steps } from "../util/index.ts"
 import { emptyAnswer, writeAnswer } from "./answer.ts"
 import { answerForm, canBeSpoken, checkAnswer } from "./answer-options.ts"
@@ -74,6 +75,7 @@ export async function* omniChat(
       promptIds: prompt.ids,
       hidden: hidden!,
       ...(speaker && !whole ? { speaker } : {}),
+      language: languageOf(options.messages),
       ...form,
       options: { ...options, maxNewTokens },
       behaviour: { ...BEHAVIOURS[behaviour], penaltyScope: "answer" },
@@ -116,6 +118,15 @@ async function* speakAll(
   const frames = yield* speakWhole(decoder, speaker, text, { tokenizer, layout, sampling, draw })
   const pcm = frames.length > 0 ? await vocoder.render(await codec.decode(frames)) : new Float32Array(0)
   return { pcm, frames: frames.length }
+}
+
+/** The language that the latest text is written in. */
+function languageOf(messages: readonly ChatMessage[]): SpokenLanguage {
+  const texts = messages.flatMap(({ content }) =>
+    typeof content === "string" ? [content] : content.flatMap((part) => (part.type === "text" ? [part.text] : [])),
+  )
+  const latest = texts.findLast((text) => /[a-zA-Z\u4e00-\u9fff]/.test(text))
+  return latest === undefined ? "english" : detectLanguage(latest)
 }
 
 function messageOf({ role, content, toolCalls }: ChatMessage): Message {

@@ -21,7 +21,9 @@ import {
   terminatorIds,
 } from "../tokenizer/index.ts"
 import { omniChat } from "./chat.ts"
+import { smallVoice } from "./mock-model.test-util.ts"
 import type { ConversationModel, OmniModel } from "./model.ts"
+import { scriptedModel } from "./scripted-model.test-util.ts"
 import type { AnswerEvent, ChatOptions, Tool } from "./types.ts"
 
 const TINY = new URL("../../test/fixtures/tiny-a", import.meta.url).pathname
@@ -179,6 +181,22 @@ describe("with a model that says what it is told", () => {
     const types = events.map(({ type }) => type)
     expect(types.lastIndexOf("text-delta")).toBeLessThan(types.indexOf("tool-call-delta"))
     expect(types.indexOf("tool-call-delta")).toBeLessThan(types.indexOf("tool-call"))
+  })
+
+  test("what is said before a call is spoken, the call is not", { timeout: 60_000 }, async () => {
+    const ids = tokenizer.encode(`Let me see what it is like.\n${CALL}`)
+    const model = {
+      ...scriptedModel(prompts, [ids], { voice: await smallVoice(executor) }),
+      constraints: async () => constraints,
+    }
+    const { events, calls, end } = await collect(model, { ...greedy, speak: true })
+    const spoken = events.flatMap((event) => (event.type === "audio-delta" ? [event.text] : []))
+    expect(spoken.join("")).toBe("Let me see what it is like.")
+    expect(end).toMatchObject({ text: "Let me see what it is like.", finishReason: "tool-calls" })
+    expect(end.audioMs).toBeGreaterThan(0)
+    expect(calls).toEqual([{ name: "weather", arguments: '{"city": "Bonn"}' }])
+    const silent = await collect(model, { ...greedy, speak: true, format: { type: "tool-call" }, maxNewTokens: 4 })
+    expect(silent.end.audioMs).toBe(0)
   })
 
   test("the model may choose text alone, and the mark of ended speech is no obstacle", async () => {

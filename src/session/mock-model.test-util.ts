@@ -3,7 +3,7 @@
  * is a function of all of them. So any slip in what a call keeps shows in what it says next, and the cache can be read.
  */
 import { audioLengths, WHISPER_MEL } from "../audio/index.ts"
-import type { ClipEncoder, EmbedParts, PromptParts } from "../inference/index.ts"
+import type { ClipEncoder, EmbedParts, PromptParts, SpeechDecoder } from "../inference/index.ts"
 import { SMALL_TEXT, smallDecoder, smallRenderer } from "../inference/speech.test-util.ts"
 import { tinyQwen2Config } from "../inference/tiny-qwen2.test-util.ts"
 import { type Executor, KvCache } from "../runtime/index.ts"
@@ -36,8 +36,10 @@ export function hashedTokens(tokenizer: OmniTokenizer, words: readonly string[],
 }
 
 export type MockModel = OmniModel & {
-  /** How often logits were asked for. */
+  /** How often logits were asked for, passes were made and sound was encoded. */
   readonly counts: { logits: number; passes: number; encoded: number }
+  /** The latest sequences that a token was chosen for. */
+  readonly seen: (readonly number[])[]
 }
 
 /** @param stepsPerPass steps of a pass over several positions: places where work can be abandoned */
@@ -48,6 +50,7 @@ export function mockModel(
 ): MockModel {
   const counts = { logits: 0, passes: 0, encoded: 0 }
   const { tokenizer } = prompts
+  const chosenFor: (readonly number[])[] = []
   const config = {
     ...tinyQwen2Config({ vocab_size: tokenizer.size, max_position_embeddings: context }),
     hiddenSize: WIDTH,
@@ -84,6 +87,8 @@ export function mockModel(
       const seen = seenBy.get(f32Data(hidden).at(1 - WIDTH)!)
       if (!seen) throw new Error("a mock's hidden states must be those of its latest pass")
       logits[next(seen)] = 9
+      chosenFor.push(seen)
+      if (chosenFor.length > PASSES_KEPT) chosenFor.shift()
       return { logits, normed: f32Data(hidden).slice(-WIDTH) }
     },
     normed: async (hidden) => hidden,
@@ -96,6 +101,7 @@ export function mockModel(
     perception,
     ...(voice ? { voice } : {}),
     counts,
+    seen: chosenFor,
   }
 }
 
@@ -134,8 +140,17 @@ function countingEncoder(counts: { encoded: number }): ClipEncoder {
   }
 }
 
+/** Frames after which a small voice has said what it had to say: its random weights never would. */
+const SPOKEN_FRAMES = 60
+
 /** A small voice with random weights. */
-export async function smallVoice(executor: Executor): Promise<VoiceParts> {
+export async function smallVoice(executor: Executor, spokenFrames = SPOKEN_FRAMES): Promise<VoiceParts> {
   const decoder = await smallDecoder(executor)
-  return { decoder, ...(await smallRenderer(executor)), ...SMALL_TEXT }
+  const ending = Object.assign(Object.create(decoder) as SpeechDecoder, {
+    async *generate(...args: Parameters<SpeechDecoder["generate"]>): ReturnType<SpeechDecoder["generate"]> {
+      const [frames, state] = yield* decoder.generate(...args)
+      return [frames, { ...state, finished: state.finished || state.frames.length >= spokenFrames }]
+    },
+  })
+  return { decoder: ending, ...(await smallRenderer(executor)), ...SMALL_TEXT }
 }

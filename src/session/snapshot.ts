@@ -1,6 +1,6 @@
 /**
  * @file Plain data with arrays of numbers as bytes and back: a JSON header that says where each array lies, then the arrays.
- * Nothing else can come out of it, whatever the bytes say.
+ * Nothing else can come out of it, whatever the bytes say. A sum over the header tells damage from a saved call.
  */
 import { InputError } from "../util/index.ts"
 
@@ -9,6 +9,16 @@ type Kind = keyof typeof ARRAYS
 
 const fail = (got: string): never => {
   throw new InputError(`snapshot: expected a saved call, got ${got} (save it again)`)
+}
+
+/** Length of the header and its sum. */
+const PREFIX_BYTES = 8
+
+/** FNV-1a. */
+function sumOf(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
+  return hash >>> 0
 }
 
 export function encodeData(value: unknown): Uint8Array {
@@ -23,10 +33,12 @@ export function encodeData(value: unknown): Uint8Array {
     return place
   })
   const text = new TextEncoder().encode(header)
-  const start = 4 + Math.ceil(text.length / 4) * 4
+  const start = PREFIX_BYTES + Math.ceil(text.length / 4) * 4
   const bytes = new Uint8Array(start + at)
-  new DataView(bytes.buffer).setUint32(0, text.length, true)
-  bytes.set(text, 4)
+  const prefix = new DataView(bytes.buffer)
+  prefix.setUint32(0, text.length, true)
+  prefix.setUint32(4, sumOf(text), true)
+  bytes.set(text, PREFIX_BYTES)
   let offset = start
   for (const array of arrays) {
     bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), offset)
@@ -37,11 +49,14 @@ export function encodeData(value: unknown): Uint8Array {
 
 /** @throws InputError when the bytes are not those of `encodeData` */
 export function decodeData(bytes: Uint8Array): unknown {
-  if (bytes.length < 4) return fail(`${bytes.length} bytes`)
-  const length = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true)
-  const start = 4 + Math.ceil(length / 4) * 4
+  if (bytes.length < PREFIX_BYTES) return fail(`${bytes.length} bytes`)
+  const prefix = new DataView(bytes.buffer, bytes.byteOffset, PREFIX_BYTES)
+  const length = prefix.getUint32(0, true)
+  const start = PREFIX_BYTES + Math.ceil(length / 4) * 4
   if (start > bytes.length) return fail("a header that is longer than the bytes")
-  const text = new TextDecoder().decode(bytes.subarray(4, 4 + length))
+  const header = bytes.subarray(PREFIX_BYTES, PREFIX_BYTES + length)
+  if (sumOf(header) !== prefix.getUint32(4, true)) return fail("a damaged header")
+  const text = new TextDecoder().decode(header)
   try {
     return JSON.parse(text, (_, item: unknown) => (isPlace(item) ? arrayAt(bytes, start, item) : item))
   } catch (cause) {

@@ -7,6 +7,7 @@ import {
   type SpeechState,
   SpeechStream,
 } from "../inference/index.ts"
+import type { SpokenLanguage } from "../tokenizer/index.ts"
 import type { Steps } from "../util/index.ts"
 import type { BehaviourOptions } from "./behaviour.ts"
 import type { VoiceParts } from "./model.ts"
@@ -19,15 +20,24 @@ export class SpeechTrack {
   /** Frames of utterances that are over. */
   private earlierFrames = 0
 
-  /** @param speaker the language model's normed hidden state at the speaker's slot  // [D] */
-  constructor(voice: VoiceParts, behaviour: BehaviourOptions, speaker: Float32Array, draw: Draw) {
-    const { rendering, firstCallFrames } = behaviour
+  /**
+   * @param speaker the language model's normed hidden state at the speaker's slot  // [D]
+   * @param language of the conversation
+   */
+  constructor(
+    voice: VoiceParts,
+    behaviour: BehaviourOptions,
+    speaker: Float32Array,
+    { draw, language }: { readonly draw: Draw; readonly language: SpokenLanguage },
+  ) {
+    const { rendering, firstCallFrames, numbers } = behaviour
     this.stream = new SpeechStream(voice.decoder, voice, voice, {
       sampling: DEFAULT_CODE_SAMPLING,
       draw,
       rendering,
       callFrames: CALL_FRAMES,
       firstCallFrames,
+      ...(numbers === "conversation" ? { fallbackLanguage: language } : {}),
     })
     this.behaviour = behaviour
     this.speaker = speaker

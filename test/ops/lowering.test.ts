@@ -78,6 +78,69 @@ describe("a sum and its norm become one kernel", () => {
   })
 })
 
+describe("a tower's block", () => {
+  const layer = (g: Graph, x: Value, name: string, inner: number, outer: number) =>
+    g.linear(x, g.weight(`${name}.w`, [outer, inner]), g.weight(`${name}.b`, [outer]))
+  const norm = (g: Graph, x: Value, name: string) =>
+    g.layerNorm(x, g.weight(`${name}.g`, [8]), g.weight(`${name}.o`, [8]), 1e-5)
+
+  test("has one kernel each for attention, and for bias and activation", async () => {
+    const count = await lowered((g) => {
+      const x = g.input("x", "f32", [2, 5, 8])
+      const h = norm(g, x, "n1")
+      const [q, k, v] = ["q", "k", "v"].map((name) => layer(g, h, name, 8, 8))
+      const attended = g.attention(q!, k!, v!, { heads: 2, kvHeads: 2, scale: 0.5 })
+      const y = g.add(x, layer(g, attended, "out", 8, 8))
+      const wide = g.geluTanh(layer(g, norm(g, y, "n2"), "fc1", 8, 24))
+      const z = g.add(y, layer(g, g.gelu(layer(g, wide, "fc2", 24, 8)), "fc3", 8, 8))
+      g.output("y", z)
+      g.output("normed", norm(g, z, "n3"))
+    })
+    expect([count("multiHeadAttention"), count("biasGelu"), count("layerNorm")]).toEqual([1, 2, 3])
+    expect([count("softmax"), count("gelu"), count("geluTanh")]).toEqual([0, 0, 0])
+  })
+
+  test("keeps sums that others read", async () => {
+    const count = await lowered((g) => {
+      const inner = layer(g, g.input("x", "f32", [2, 5, 8]), "fc", 8, 8)
+      g.output("a", g.gelu(inner))
+      g.output("b", g.exp(inner))
+    })
+    expect([count("biasGelu"), count("gelu")]).toEqual([0, 1])
+  })
+
+  test("attention with a mask or with shared keys is expanded", async () => {
+    const count = await lowered((g) => {
+      const [q, k, v] = ["q", "k", "v"].map((name) => g.input(name, "f32", [2, 3, 8]))
+      const few = g.slice(k!, 2, 0, 4)
+      const mask = g.input("mask", "f32", [1, 1, 1, 3])
+      g.output("masked", g.attention(q!, k!, v!, { heads: 2, kvHeads: 2, scale: 0.5 }, mask))
+      g.output("shared", g.attention(q!, few, few, { heads: 2, kvHeads: 1, scale: 0.5 }))
+    })
+    expect([count("multiHeadAttention"), count("softmax")]).toEqual([0, 2])
+  })
+})
+
+describe("factors of balanced inputs", () => {
+  const factors = (g: Graph) => g.reshape(g.weight("factors", [8]), [1, 1, 8])
+  test.each(["rmsNorm", "layerNorm"] as const)("go into the gain of a %s that nothing else reads", async (op) => {
+    const lines = (g: Graph) => (op === "rmsNorm" ? ["gain"] : ["gain", "offset"]).map((name) => g.weight(name, [8]))
+    const build = (extra: boolean) => (g: Graph) => {
+      const normed = g.apply(op, [g.add(g.input("x", "f32", [2, 3, 8]), g.input("y", "f32", [2, 3, 8])), ...lines(g)], {
+        epsilon: 1e-5,
+      })
+      g.output("z", g.mul(normed, factors(g)))
+      if (extra) g.output("e", g.exp(normed))
+    }
+    const alone = await lowered(build(false))
+    expect(alone("mul")).toBe(op === "rmsNorm" ? 1 : 2) // of weights
+    expect(alone(op === "rmsNorm" ? "skipRmsNorm" : op)).toBe(1)
+    const both = await lowered(build(true))
+    expect(both("mul")).toBe(1)
+    expect(both(op === "rmsNorm" ? "skipRmsNorm" : op)).toBe(1)
+  })
+})
+
 describe("linear layers multiply by the weight as it is stored", () => {
   test.each([2, 3, 4])("at rank %i, with and without a bias", async (rank) => {
     const count = await lowered((g) => {

@@ -126,5 +126,36 @@ export const TARGET = {
       }),
     ),
   },
+  multiHeadAttention: {
+    gradient: "none",
+    runs: 40,
+    sample: fc
+      .tuple(
+        sizesOf({ B: someSize, T: someSize, S: someSize }),
+        fc.constantFrom([1, 4], [2, 3], [3, 8]),
+        fc.constantFrom(0.25, 1),
+      )
+      .map(
+        ([sizes, [heads, size], scale]): Sample => ({
+          sizes,
+          inputs: {
+            q: floats(["B", "T", heads! * size!]),
+            k: floats(["B", "S", heads! * size!]),
+            v: floats(["B", "S", heads! * size!]),
+          },
+          apply: (g, { q, k, v }) => g.apply("multiHeadAttention", [q!, k!, v!], { heads: heads!, scale }),
+        }),
+      ),
+  },
+  biasGelu: {
+    gradient: "none",
+    sample: fc.tuple(rows, fc.constantFrom(1, 3, 8, 33), fc.constantFrom<("none" | "tanh")[]>("none", "tanh")).map(
+      ([sizes, width, approximate]): Sample => ({
+        sizes,
+        inputs: { x: floats(["a", "b", width], normal), bias: { ...floats([width]), weight: true } },
+        apply: (g, { x, bias }) => g.apply("biasGelu", [x!, bias!], { approximate }),
+      }),
+    ),
+  },
   rotaryEmbedding: rotaryCase("rotaryEmbedding", "none", fc.constant(1), someSize),
 } satisfies { [name: string]: OpCase }

@@ -147,4 +147,8 @@ export type OpAttrs = {
   quickGelu: { readonly alpha: number }
   /** rotary, as one kernel. */
   rotaryEmbedding: { readonly heads: number }
+  /** q [B, T, H·K], k and v [B, S, H·K] → [B, T, H·K]. */
+  multiHeadAttention: { readonly heads: number; readonly scale: number }
+  /** gelu(x + bias): x [..., D], bias [D]. */
+  biasGelu: { readonly approximate: "none" | "tanh" }
 }

@@ -62,7 +62,7 @@ export function emitProduct(
   const [a] = node.inputs
   const inner = swapLast(a!.shape, transA).at(-1)!
   const several = a!.shape.length > 2 && (transA || transB)
-  if (!several || (typeof inner === "number" && inner > 0)) {
+  if (!several || !emit.mayBeEmpty(inner)) {
     product(node.outputs)
     return
   }

@@ -340,6 +340,18 @@ const BAD: { readonly [K in OpName]: readonly Bad[] } = {
       "expected x and skip of one shape and a gain of its width, got [2, 4], [1, 4], [4]",
     ],
   ],
+  multiHeadAttention: [
+    [
+      (g) => g.apply("multiHeadAttention", [f(g, 1, 2, 6), f(g, 1, 3, 6), f(g, 1, 4, 6)], { heads: 2, scale: 1 }),
+      "expected values [1, 3, 6], got [1, 4, 6]",
+    ],
+  ],
+  biasGelu: [
+    [
+      (g) => g.apply("biasGelu", [f(g, 2, 4), f(g, 3)], { approximate: "none" }),
+      "expected f32 [..., D] and a bias [D], got [2, 4] and [3]",
+    ],
+  ],
   quickGelu: [[(g) => g.apply("quickGelu", [as(g, "i64", 2)], { alpha: 1 }), "expected f32, got i64"]],
   rotaryEmbedding: [
     [

@@ -9,6 +9,7 @@ import { conv1d, conv1dInputGrad, conv1dWeightGrad, linear, matmul } from "./lin
 import { REDUCE } from "./reduce.ts"
 import { SHAPE } from "./shape.ts"
 import { TARGET } from "./target.ts"
+import { TARGET_FUSED } from "./target-fused.ts"
 
 function source<A>(infer: (attrs: A) => ValueType): OpDef<A> {
   return {
@@ -45,6 +46,7 @@ export const OPS: { readonly [K in OpName]: OpDef<OpAttrs[K]> } = {
   ...SHAPE,
   ...REDUCE,
   ...TARGET,
+  ...TARGET_FUSED,
   cast,
   where,
   matmul,
