@@ -160,7 +160,7 @@ export async function loadModel(
       speaks: omni.voice !== undefined,
       untrained: json[UNTRAINED_FIELD] === true,
     },
-    chat: (request) => omniChat(omni, request, now),
+    chat: (request) => omniChat(omni, request, now, voices),
     async *call(request, snapshot) {
       const parts = { model: omni, voices, now, ...(request.turns ? { vad: await listener() } : {}) }
       return yield* Call.open(parts, request, snapshot)

@@ -22,6 +22,7 @@ import { BEHAVIOURS } from "./behaviour.ts"
 import { UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
 import type { AnswerEvent, ChatMessage, ChatOptions, ContentPart } from "./types.ts"
+import type { VoiceCache } from "./voices.ts"
 
 /** Answer length of the official `chat`. */
 const DEFAULT_CHAT_TOKENS = 2048
@@ -42,6 +43,7 @@ export function checkChat(options: ChatOptions): void {
 
 /**
  * Answers a conversation; each `next()` is one step of work.
+ * @param voices voices to speak with that were encoded before, by calls or other requests
  * @throws InputError when the request is wrong or the prompt exceeds the context; ConfigError when the model cannot see,
  * hear or speak
  */
@@ -49,6 +51,7 @@ export async function* omniChat(
   model: OmniModel,
   options: ChatOptions,
   now: () => number,
+  voices?: VoiceCache,
 ): AsyncGenerator<AnswerEvent | undefined, void, void> {
   checkChat(options)
   const { behaviour = "live", tools = [], maxNewTokens = DEFAULT_CHAT_TOKENS, omniInput, maxSlices } = options
@@ -62,7 +65,10 @@ export async function* omniChat(
     ...(omniInput === undefined ? {} : { omniInput }),
     ...(maxSlices === undefined ? {} : { maxSliceNums: maxSlices }),
   })
-  const embeds = yield* inSteps(embedPrompt(model.perception, prompt))
+  // A voice to speak with is all that such a request lets be heard, and comes again with the next one.
+  const isVoice = speak && prompt.clipMessages.length > 0 && prompt.clipMessages.every((message) => message === 0)
+  const perception = isVoice && voices ? voices.remembering(model.perception) : model.perception
+  const embeds = yield* inSteps(embedPrompt(perception, prompt))
   const cache = model.language.createCache()
   const [hidden] = yield* inSteps(model.language.forward(cache, embeds))
   const speaker = speak ? await speakerState(model.language, hidden!, prompt) : undefined
