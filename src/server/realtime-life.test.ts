@@ -111,6 +111,23 @@ describe("who may connect", () => {
   })
 })
 
+test("answers of calls are measured like others", async () => {
+  const { dial, url } = await start()
+  const client = dial()
+  await client.seen("session.created")
+  client.send(said("hi"), RESPOND)
+  await client.seen("response.done")
+  const text = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text()
+  for (const line of [
+    "omni_realtime_sessions 1",
+    "omni_realtime_waiting 0",
+    "omni_prompt_tokens_total 7",
+    "omni_first_text_seconds_count 1",
+    "omni_engine_calls 1",
+  ])
+    expect(text).toContain(line)
+})
+
 test("two sessions at once never mix sound, words or items", async () => {
   const { dial, engine } = await start()
   const clients = [dial(), dial()]

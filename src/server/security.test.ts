@@ -1,7 +1,10 @@
 /** @file What must not work: without a key, with another's key, with hostile bodies; and what must not be told. */
 import { request as httpRequest } from "node:http"
+import { gzipSync } from "node:zlib"
+import sharp from "sharp"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { base64, KEY, pngUrl, serve, type TestServer, tone, user, wavFile } from "./http.test-util.ts"
+import { connect, RESPOND, said } from "./realtime.test-util.ts"
 
 const OTHER = "sk-test-two"
 const model = "fake-o"
@@ -235,6 +238,28 @@ describe("hostile bodies", () => {
       expect(await statusOf(chat(parts(image(url))))).toBe(400)
   })
 
+  test("bombs: a small file of a huge picture, sound without end, compressed bodies", async () => {
+    const huge = await sharp({ create: { width: 9000, height: 9000, channels: 3, background: "#000" } })
+      .png()
+      .toBuffer()
+    expect(huge.length).toBeLessThan(1_000_000) // 243 MB of pixels
+    await using open = await serve({ limits: { maxSeconds: 2 } })
+    const url = `data:image/png;base64,${huge.toString("base64")}`
+    const before = process.memoryUsage.rss()
+    const picture = await open.post("/v1/chat/completions", parts({ type: "image_url", image_url: { url } }))
+    expect([picture.status, await picture.text()]).toEqual([400, expect.stringContaining("pixels")])
+    expect(process.memoryUsage.rss() - before).toBeLessThan(150 * 2 ** 20)
+    const data = base64(wavFile(tone(3)))
+    const sound = parts({ type: "input_audio", input_audio: { data, format: "wav" } })
+    expect((await open.post("/v1/chat/completions", sound)).status).toBe(400)
+    const zipped = await fetch(`${host.url}/v1/chat/completions`, {
+      method: "POST",
+      body: gzipSync(Buffer.alloc(10_000_000, " ")),
+      headers: { authorization: `Bearer ${KEY}`, "content-type": "application/json", "content-encoding": "gzip" },
+    })
+    expect(zipped.status).toBe(400)
+  })
+
   test("multipart: no file, no form, a broken boundary", async () => {
     const headers = { authorization: `Bearer ${KEY}` }
     const send = (body: BodyInit, type?: string) =>
@@ -269,8 +294,19 @@ test("nothing of requests or keys is in the log, nor in the metrics", async () =
   await host.post("/v1/chat/completions", { model: "secret-name", messages: user("x") })
   await fetch(`${host.url}/secret-name`)
   await host.post("/v1/audio/speech", { model, input: "top secret words", voice: "secret-name" })
+  const client = connect(`${host.url.replace("http", "ws")}/v1/realtime?api_key=secret-name`, {
+    headers: { authorization: `Bearer ${KEY}` },
+  })
+  await client.seen("session.created")
+  const secret = { "secret-name": 1, instructions: "top secret words", audio: { output: { voice: "secret-name" } } }
+  client.send({ type: "session.update", session: secret }, { type: "secret-name" }, said("top secret words"), RESPOND)
+  await client.seen("response.done")
+  client.socket.close()
+  await client.closed
   const metrics = await (await fetch(`${host.url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text()
   const all = host.lines.join("") + metrics
+  expect(all).toContain('"message":"realtime session"')
+  expect(all).toContain('"message":"realtime: fields not known"')
   expect(host.lines.length).toBeGreaterThan(20)
   for (const secret of secrets) expect(all).not.toContain(secret)
   for (const line of host.lines)
