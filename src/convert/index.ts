@@ -16,7 +16,7 @@ export {
   WEIGHTS_FILE,
 } from "./bundle.ts"
 export { type BundlePiece, type Progress, type TaskOptions, writeBundle } from "./bundle-writer.ts"
-export { PREPROCESSOR, UNTRAINED_FIELD } from "./model-files.ts"
+export { modelFiles, PREPROCESSOR, UNTRAINED_FIELD } from "./model-files.ts"
 export { bundleWeights, floatWeights, type ModelWeights, type ReadAt, type WeightKind } from "./model-weights.ts"
 export { officialTensors, randomTensors, vocosTensors } from "./official-tensors.ts"
 export { type ModelPlan, modelPlan, PRESETS, type Preset, type UnstatedSizes } from "./presets.ts"

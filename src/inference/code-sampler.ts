@@ -30,6 +30,11 @@ export const DEFAULT_CODE_SAMPLING: CodeSampling = {
   repetitionPenalty: 1,
 }
 
+/** What a checkpoint asks for: its own cuts and penalty under the drivers' temperatures. */
+export function codeSampling({ topP, topK, repetitionPenalty }: Omit<CodeSampling, "temperatures">): CodeSampling {
+  return { ...DEFAULT_CODE_SAMPLING, topP, topK, repetitionPenalty }
+}
+
 /** Warpers always leave so many codes, so that banning one never empties a row. */
 const MIN_KEPT = 3
 /** The penalty counts codes of so many last frames. */

@@ -12,6 +12,7 @@ export {
   type CodeSampling,
   checkCodeSampling,
   codeProbabilities,
+  codeSampling,
   DEFAULT_CODE_SAMPLING,
   type Draw,
   drawBy,

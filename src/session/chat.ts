@@ -3,7 +3,7 @@ import { resample } from "../audio/index.ts"
 import {
   CALL_FRAMES,
   chatPrompt,
-  DEFAULT_CODE_SAMPLING,
+  codeSampling,
   drawBy,
   drawMostLikely,
   embedPrompt,
@@ -120,7 +120,7 @@ async function* speakAll(
 ): Steps<{ readonly pcm: Float32Array; readonly frames: number }> {
   const { decoder, codec, vocoder, tokenizer, layout } = voiceOf(model)
   const draw = temperature === 0 ? drawMostLikely : drawBy(createRandom(seed + CALL_FRAMES))
-  const sampling = DEFAULT_CODE_SAMPLING
+  const sampling = codeSampling(decoder.config)
   const frames = yield* speakWhole(decoder, speaker, text, { tokenizer, layout, sampling, draw })
   const pcm = frames.length > 0 ? await vocoder.render(await codec.decode(frames)) : new Float32Array(0)
   return { pcm, frames: frames.length }

@@ -1,7 +1,7 @@
 /** @file The spoken side of one answer: pieces of text go in as they are written, sound comes out step by step. */
 import {
   CALL_FRAMES,
-  DEFAULT_CODE_SAMPLING,
+  codeSampling,
   type Draw,
   type SpeechPiece,
   type SpeechState,
@@ -32,7 +32,7 @@ export class SpeechTrack {
   ) {
     const { rendering, firstCallFrames, numbers } = behaviour
     this.stream = new SpeechStream(voice.decoder, voice, voice, {
-      sampling: DEFAULT_CODE_SAMPLING,
+      sampling: codeSampling(voice.decoder.config),
       draw,
       rendering,
       callFrames: CALL_FRAMES,

@@ -102,8 +102,8 @@ const leftPadding: CaseRunner = async ({ set, golden, executor }, report) => {
   const { logits } = await model.lastLogits(hidden!)
   report.close("logits_last", f32([logits.length], logits), outputs.logits_last!)
   const everything = f32Data(await model.logits(await model.normed(hidden!)))
-  const padding = valid.subarray(steps).indexOf(1)
-  const row1 = everything.subarray((steps + padding) * model.config.vocabSize)
+  const padding = valid.subarray(steps, 2 * steps).indexOf(1)
+  const row1 = everything.subarray((steps + padding) * model.config.vocabSize, 2 * steps * model.config.vocabSize)
   report.close("logits_row1_valid", f32([row1.length], row1), outputs.logits_row1_valid!)
 }
 
@@ -112,7 +112,7 @@ const sampling: CaseRunner = async ({ set, golden, executor }, report) => {
   const { params } = golden
   const model = await loadLanguageModel(set, executor)
   const generationConfig = await readJsonObject(set.checkpointFolder, "generation_config.json")
-  const terminators = generationConfig.eos_token_id as number[]
+  const terminators = [generationConfig.eos_token_id as number | number[]].flat()
   const options = {
     temperature: params.temperature as number,
     topK: params.top_k as number,

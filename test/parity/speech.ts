@@ -6,7 +6,7 @@ import {
   type CodeFrame,
   cacheMask,
   codeProbabilities,
-  DEFAULT_CODE_SAMPLING,
+  codeSampling,
   type Delivery,
   drawMostLikely,
   loadSpeechParts,
@@ -93,6 +93,7 @@ const tts: CaseRunner = async ({ set, golden, executor }, report) => {
   report.close("spk_normalized", stack([speaker]), outputs.spk_normalized!)
   const ids = Array.from(inputs.text_ids!.data, Number)
   const textTokens = golden.params.known_tokens_in_mask as number
+  const sampling = codeSampling(decoder.config)
   let state = decoder.init()
   for (const [i, [begin, end]] of (golden.params.chunks as [number, number][]).entries()) {
     const [{ hidden }, next] = await decoder.prefillText(
@@ -121,11 +122,11 @@ const tts: CaseRunner = async ({ set, golden, executor }, report) => {
     const warped = outputs[`warped_probs_step${i}`]
     const context = { frames: state.frames }
     if (warped) {
-      const probabilities = codeProbabilities(f32Data(rows.logits), numVq, DEFAULT_CODE_SAMPLING, context)
+      const probabilities = codeProbabilities(f32Data(rows.logits), numVq, sampling, context)
       report.close(`warped_probs_step${i}`, stack(probabilities), warped)
     }
     const banned = { ...context, banned: decoder.endCode }
-    const rowsOf = codeProbabilities(f32Data(rows.logits), numVq, DEFAULT_CODE_SAMPLING, banned)
+    const rowsOf = codeProbabilities(f32Data(rows.logits), numVq, sampling, banned)
     state = decoder.addFrame(next, rowsOf.map(drawMostLikely))
   }
   report.close("audio_hidden_first3", stack(hiddens.slice(0, 3)), outputs.audio_hidden_first3!)
@@ -219,7 +220,9 @@ const dvaeDecode: CaseRunner = async ({ set, golden, executor }, report) => {
   const vectors = Array.from(inputs.table_codes!.data as BigInt64Array, (code) =>
     table.slice(Number(code) * digits, (Number(code) + 1) * digits),
   )
-  for (const stage of [0, 1]) report.close(`table_stage${stage}`, stack(vectors), outputs[`table_stage${stage}`]!)
+  const tables = Object.keys(outputs).filter((key) => key.startsWith("table_stage"))
+  report.equal("stages", tables.length, codec.config.codebooks / 2)
+  for (const name of tables) report.close(name, stack(vectors), outputs[name]!)
 }
 
 const dvaeEncode: CaseRunner = async ({ set, golden, executor }, report) => {
@@ -268,7 +271,7 @@ async function speakPieces(
     },
   }
   const stream = new SpeechStream(decoder, { codec: recording, vocoder }, await loadText(set), {
-    sampling: DEFAULT_CODE_SAMPLING,
+    sampling: codeSampling(decoder.config),
     draw: drawMostLikely,
     rendering: { ...REFERENCE_RENDERING, delivery },
     callFrames: CALL_FRAMES,
@@ -357,7 +360,7 @@ const speechChat: CaseRunner = async ({ set, golden, executor }, report) => {
   const { inputs, outputs } = await readArrays(set, golden)
   const { decoder, codec, vocoder } = await loadSpeech(set, executor)
   const drawn: number[] = []
-  const options = { ...(await loadText(set)), sampling: DEFAULT_CODE_SAMPLING, draw: drawMostLikely }
+  const options = { ...(await loadText(set)), sampling: codeSampling(decoder.config), draw: drawMostLikely }
   const answer = golden.params.answer as string
   const frames = await runSteps(
     speakWhole(decoder, f32Data(inputs.spk_state!), answer, options, (count) => drawn.push(count)),

@@ -3,6 +3,7 @@ import { crc32 } from "node:zlib"
 import { readJsonObject, readText } from "../../src/checkpoint/index.ts"
 import { decodeImage } from "../../src/image/index.node.ts"
 import {
+  type ImageConfig,
   type PatchStrip,
   type ProcessOptions,
   parseImageConfig,
@@ -73,10 +74,14 @@ export async function loadVision(
   })
 }
 
-/** The bytes behind normalized values, in the strip's order. */
-function unnormalize(patches: Float32Array): Uint8Array {
+/** The bytes behind normalized values [3, p, p·P], in the strip's order. */
+function unnormalize(patches: Float32Array, { mean, std }: ImageConfig): Uint8Array {
   const bytes = new Uint8Array(patches.length)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Math.round((patches[i]! * 0.5 + 0.5) * 255)
+  const plane = patches.length / mean.length
+  for (let i = 0; i < bytes.length; i++) {
+    const channel = Math.floor(i / plane)
+    bytes[i] = Math.round((patches[i]! * std[channel]! + mean[channel]!) * 255)
+  }
   return bytes
 }
 
@@ -102,13 +107,17 @@ const imageProcessor: CaseRunner = async ({ set, golden }, report) => {
     report.equal(`placeholder of ${name}`, got.placeholder, row.placeholder_id3)
     for (const [index, slice] of row.slices.entries()) {
       const { patches } = got.slices[index] ?? { patches: new Float32Array(0) }
-      report.equal(`bytes of slice ${index} of ${name}`, crc32(unnormalize(patches)), slice.crc32_u8)
+      report.equal(`bytes of slice ${index} of ${name}`, crc32(unnormalize(patches, config)), slice.crc32_u8)
       report.equal(`first values of slice ${index} of ${name}`, [...patches.subarray(0, 64)], slice.first64)
       report.equal(`last values of slice ${index} of ${name}`, [...patches.subarray(-64)], slice.last64)
     }
     const bytes = outputs[`${row.image}_u8`]
     if (bytes && row.grid === null) {
-      report.equal(`strip of ${name}`, Buffer.compare(unnormalize(got.slices[0]!.patches), bytes.data as Uint8Array), 0)
+      report.equal(
+        `strip of ${name}`,
+        Buffer.compare(unnormalize(got.slices[0]!.patches, config), bytes.data as Uint8Array),
+        0,
+      )
     }
   }
   for (const [width, height, maxSliceNums, ...sizes] of data.sizes.rows) {
