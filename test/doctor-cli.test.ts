@@ -21,7 +21,8 @@ test("says what it found, as text and as one object; a model that is not there i
     "model ",
     "disk ",
     "program     ffmpeg: ",
-    "text chat   can run",
+    "models ",
+    "verdict     can run",
   ])
     expect(people.stdout).toMatch(new RegExp(`^${line}`, "m"))
   expect(machine.code).toBe(1)

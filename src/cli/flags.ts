@@ -4,6 +4,7 @@ import type { ArgsDef } from "citty"
 import { DEVICES, QUANTIZE_KINDS } from "../engine/index.ts"
 import type { AnswerOptions } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
+import { suggestion } from "./suggest.ts"
 
 export const OUTPUT_FLAGS = {
   json: { type: "boolean", description: "print one JSON object per line" },
@@ -66,8 +67,11 @@ export function checkArguments(command: string, rawArgs: readonly string[], flag
     const { name, rawName, value } = token
     const flag = Object.hasOwn(options, name) && rawName === `--${name}` ? options[name]! : undefined
     if (!flag) {
-      const known = named.map(([other]) => `--${other}`).join(", ")
-      throw new ConfigError(`flags: expected ${known}, got ${rawName} (${help}; text that starts with - goes after --)`)
+      const known = named.map(([other]) => `--${other}`)
+      const hint = suggestion(rawName, known)
+      throw new ConfigError(
+        `flags: expected ${known.join(", ")}, got ${rawName} (${hint}${help}; text that starts with - goes after --)`,
+      )
     }
     if (flag.type === "boolean" && value !== undefined)
       throw new ConfigError(`${rawName}: expected no value, got ${value} (${help})`)

@@ -5,6 +5,7 @@ import packageJson from "../../package.json" with { type: "json" }
 import { CheckpointError, ConfigError, errorText, InputError } from "../util/index.ts"
 import { checkArguments } from "./flags.ts"
 import { isReaderGone } from "./interrupt.ts"
+import { suggestion } from "./suggest.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has arguments of its own, and citty's type is invariant
 type Command = CommandDef<any>
@@ -39,17 +40,30 @@ async function help(command: CommandDef<ArgsDef> | undefined): Promise<string> {
   return process.stdout.isTTY && !process.env.NO_COLOR ? usage : stripVTControlCharacters(usage)
 }
 
+async function find(name: string): Promise<Command> {
+  if (Object.hasOwn(commands, name)) return await commands[name]!()
+  const known = Object.keys(commands)
+  const hint = suggestion(name, known)
+  throw new ConfigError(`command: expected ${known.join(", ")}, got ${name} (${hint}see omni --help)`)
+}
+
 async function main(rawArgs: readonly string[]): Promise<void> {
   const [name, ...rest] = rawArgs
   const flags = rawArgs.slice(0, rawArgs.includes("--") ? rawArgs.indexOf("--") : undefined)
-  const command = name !== undefined && Object.hasOwn(commands, name) ? await commands[name]!() : undefined
-  if (name === undefined || flags.includes("--help") || flags.includes("-h")) {
-    console.log(await help(command))
-  } else if (flags.includes("--version")) {
+  const wantsHelp = flags.includes("--help") || flags.includes("-h")
+  if (flags.includes("--version") || name === "-v" || name === "-V") {
     console.log(packageJson.version)
-  } else if (!command) {
-    throw new ConfigError(`command: expected ${Object.keys(commands).join(", ")}, got ${name} (see omni --help)`)
+  } else if (name === "help") {
+    console.log(await help(rest[0] === undefined ? undefined : await find(rest[0])))
+  } else if (name === undefined || name.startsWith("-")) {
+    if (name !== undefined && !wantsHelp) await find(name)
+    console.log(await help(undefined))
   } else {
+    const command = await find(name)
+    if (wantsHelp) {
+      console.log(await help(command))
+      return
+    }
     checkArguments(name, rest, command.args as ArgsDef)
     await runCommand(command, { rawArgs: rest })
   }

@@ -35,6 +35,10 @@ export const pull = defineCommand({
   args: FLAGS,
   async run({ args }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
+    if (args.model === "nano") {
+      output.note("nano comes with the program: there is nothing to pull")
+      return
+    }
     const settings = await hubSettings(process.env)
     useProxies(process.env)
     await interruptible(async (signal) => {
