@@ -33,7 +33,10 @@ describe("arguments that are wrong", () => {
   test.each([
     [["hi", "--model", "d", "--bogus"], `${UNKNOWN} --bogus ${AFTER_DASHES}`],
     [["hi", "--model", "d", "--bogus=1"], `${UNKNOWN} --bogus ${AFTER_DASHES}`],
-    [["hi", "--model", "d", "--maxTokens", "5"], `${UNKNOWN} --maxTokens ${AFTER_DASHES.replace("(", "(did you mean --max-tokens? ")}`],
+    [
+      ["hi", "--model", "d", "--maxTokens", "5"],
+      `${UNKNOWN} --maxTokens ${AFTER_DASHES.replace("(", "(did you mean --max-tokens? ")}`,
+    ],
     [["hi", "--model", "d", "--no-json"], `${UNKNOWN} --no-json ${AFTER_DASHES}`],
     [["hi", "--model", "d", "--text", "x"], `${UNKNOWN} --text ${AFTER_DASHES}`],
     [["hi", "--model", "d", "--toString"], `${UNKNOWN} --toString ${AFTER_DASHES}`],
