@@ -119,13 +119,21 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.getByText("448 × 252").waitFor()
     const drawn = await page.locator(".picture > video").evaluate((video: HTMLVideoElement) => video.videoWidth)
     expect(drawn).toBe(640)
+    await button("Switch camera").click()
+    await page.locator(".picture[data-mirrored=false]").waitFor()
     await button("HD").click()
     await until("a large picture", () => heard.frames.at(-1)!.width > 448)
     await page.getByText(`${heard.frames.at(-1)!.width} × ${heard.frames.at(-1)!.height}`).waitFor()
     await screenshots("video-call")
-    await button("Hang up").click()
+    await button("Share screen").click()
+    await page.locator(".chip[aria-pressed=true]", { hasText: "Share screen" }).waitFor()
+    const shared = heard.frames.length
+    await until("the screen", () => heard.frames.slice(shared).some(({ left }) => left[1]! > left[0]! + 60))
+    await button("Share screen").click()
     await page.getByText("The camera is off.").waitFor()
-  }, 20_000)
+    await button("Hang up").click()
+    await status("Ready")
+  }, 25_000)
 
   test("push-to-talk by keyboard, and typing, are answered", async () => {
     await open("voice")
@@ -135,8 +143,12 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.getByLabel("System prompt").fill("Be brief.")
     await page.getByLabel("Language of the answers").selectOption("zh")
     await page.getByRole("dialog").getByRole("button", { name: "Close" }).click()
-    await button("Start call").click()
+    await button("Start call").focus()
+    await page.keyboard.press("Enter")
     await status("Listening")
+    // The button went away: the keyboard goes on with its successors.
+    const focused = () => page.evaluate(() => document.activeElement?.textContent)
+    expect(await focused()).toBe("Hang up")
     const answers = heard.answers
     const samples = heard.samples
     await page.locator(".status").click()
@@ -219,6 +231,8 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const { audio } = parts[1] as { audio: Sound }
     expect([audio.pcm.length / audio.sampleRateHz, rms(audio.pcm) > 0.2]).toEqual([1, true])
     await screenshots("chat-answer")
+    const spoken = readWav(await saved("Save the sound"))
+    expect([spoken.channels, spoken.sampleRateHz, rms(spoken.samples) > 0.1]).toEqual([1, 24_000, true])
   }, 20_000)
 
   test("a voice is recorded, stored and chosen for the next call", async () => {

@@ -1,10 +1,14 @@
 /** @file The chat: messages, one answer at a time, read aloud when asked for. */
+import { pcmFromBase64 } from "../audio/base64.ts"
 import { Sound } from "../audio/sound.ts"
 import { type CallSettings, instructionsOf } from "../call/settings.ts"
+import { concatPcm, writeWav } from "../omni.ts"
 import { ServerError, type ServerFailure } from "../server/api.ts"
 import { createStore } from "../store.ts"
 import { type Attachment, dropAttachment } from "./attachments.ts"
 import { type ChatMessage, streamChat } from "./chat-api.ts"
+
+const SPOKEN_HZ = 24_000
 
 export type ChatLine = {
   readonly id: number
@@ -19,15 +23,18 @@ export type ChatState = {
   readonly busy: boolean
   readonly failure: { readonly kind: ServerFailure; readonly message: string } | undefined
   readonly firstTextMs: number | undefined
+  /** Sound of the answers so far. */
+  readonly spokenMs: number
 }
 
-const EMPTY: ChatState = { lines: [], busy: false, failure: undefined, firstTextMs: undefined }
+const EMPTY: ChatState = { lines: [], busy: false, failure: undefined, firstTextMs: undefined, spokenMs: 0 }
 
 export class ChatController {
   readonly state = createStore<ChatState>(EMPTY)
   #abort: AbortController | undefined
   #sound: Promise<Sound> | undefined
   #speaking: string | undefined
+  #spoken: Float32Array[] = []
   #nextId = 1
 
   /** Sends a message and streams its answer. */
@@ -74,7 +81,13 @@ export class ChatController {
   async clear(): Promise<void> {
     await this.stop()
     for (const { attachments } of this.state.get().lines) for (const one of attachments) dropAttachment(one)
+    this.#spoken = []
     this.state.set(EMPTY)
+  }
+
+  /** What was read aloud, as a WAV file. */
+  wav(): Uint8Array<ArrayBuffer> {
+    return writeWav(concatPcm(this.#spoken), { sampleRateHz: SPOKEN_HZ })
   }
 
   dismiss(): void {
@@ -84,6 +97,9 @@ export class ChatController {
   async #play(item: string, audio: string): Promise<void> {
     this.#sound ??= Sound.open(undefined, {})
     this.#speaking = item
+    const pcm = pcmFromBase64(audio)
+    this.#spoken.push(pcm)
+    this.#set({ spokenMs: this.state.get().spokenMs + (pcm.length * 1000) / SPOKEN_HZ })
     const sound = await this.#sound
     sound.play(item, audio)
   }

@@ -40,7 +40,7 @@ type Props = {
 
 export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
   const words = useMessages()
-  const { lines, busy, firstTextMs } = useStore(chat.state)
+  const { lines, busy, firstTextMs, spokenMs } = useStore(chat.state)
   const [text, setText] = useState("")
   const [attachments, setAttachments] = useState<readonly Attachment[]>([])
   const [reading, setReading] = useState(0)
@@ -85,6 +85,7 @@ export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
     setOver(false)
     void addFiles([...event.dataTransfer.files])
   }
+  const saveWav = () => saveFile(fileName("wav"), new Blob([chat.wav()], { type: "audio/wav" }))
   const saveText = () => saveFile(fileName("txt"), new Blob([chatText(lines, words)], { type: "text/plain" }))
 
   return (
@@ -120,6 +121,11 @@ export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
             <button type="button" className="chip" onClick={saveText}>
               <Icon name="save" /> {words.exportText}
             </button>
+            {spokenMs > 0 ? (
+              <button type="button" className="chip" onClick={saveWav}>
+                <Icon name="sound" /> {words.exportWav}
+              </button>
+            ) : undefined}
             <span className="hint">{firstTextMs === undefined ? "" : words.firstText(firstTextMs)}</span>
           </div>
         )}

@@ -101,7 +101,8 @@ function useKeptFocus(idle: boolean) {
   useEffect(() => {
     if (was.current === idle) return
     was.current = idle
-    if (document.activeElement === document.body) dock.current?.querySelector("button")?.focus()
+    if (document.activeElement === document.body)
+      dock.current?.querySelector<HTMLButtonElement>("button:enabled")?.focus()
   }, [idle])
   return dock
 }
