@@ -98,6 +98,26 @@ test("laws for any size and any number of slices", () => {
   )
 })
 
+test("a plan says no more for 20,000x20,000 than for 1x1, and takes no memory that grows with the image", () => {
+  const sides = [1, 2, 13, 14, 447, 448, 449, 1344, 19_999, 20_000]
+  const sizes = sides.flatMap((width) => sides.map((height) => [width, height] as const))
+  const used = () => {
+    const { arrayBuffers, heapUsed } = process.memoryUsage()
+    return arrayBuffers + heapUsed
+  }
+  plan(20_000, 20_000)
+  const before = used()
+  for (let round = 0; round < 20; round++) {
+    for (const [width, height] of sizes) {
+      const got = plan(width, height)
+      expect(JSON.stringify(got).length).toBeLessThan(250)
+      expect(blockCount(got)).toBeLessThanOrEqual(11)
+    }
+  }
+  // 2,000 plans: a bit for each pixel of the largest alone would be 50 MB.
+  expect(used() - before).toBeLessThan(50e6)
+})
+
 test("slices run row by row, left to right", () => {
   const { slices } = plan(1280, 720)
   expect(Array.from({ length: 6 }, (_, index) => sliceCorner(slices!, index))).toEqual([

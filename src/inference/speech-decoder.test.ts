@@ -1,3 +1,4 @@
+import fc from "fast-check"
 import { afterAll, describe, expect, test } from "vitest"
 import { ttsSlot } from "../models/minicpmo/index.ts"
 import { createOrtNodeExecutor } from "../runtime/index.node.ts"
@@ -162,11 +163,21 @@ describe("states", () => {
     const decoder = await smallDecoder(cpu)
     const [, state] = await prefilled(decoder, 40)
     const [, whole] = await runSteps(decoder.generate(state, { ...options, maxFrames: 24, forceNoStop: true }))
-    let cut = state
-    for (const maxFrames of [1, 7, 16]) {
-      ;[, cut] = await runSteps(decoder.generate(cut, { ...options, maxFrames, forceNoStop: true }))
-    }
-    expect(cut.frames).toEqual(whole.frames)
+    const sizes = fc.oneof(
+      fc.constantFrom([1], [7], [24]),
+      fc.array(fc.integer({ min: 1, max: 24 }), { minLength: 1, maxLength: 4 }),
+    )
+    await fc.assert(
+      fc.asyncProperty(sizes, async (calls) => {
+        let cut = state
+        for (let i = 0; cut.frames.length < 24; i++) {
+          const maxFrames = Math.min(calls[i % calls.length]!, 24 - cut.frames.length)
+          ;[, cut] = await runSteps(decoder.generate(cut, { ...options, maxFrames, forceNoStop: true }))
+        }
+        expect(cut.frames).toEqual(whole.frames)
+      }),
+      { numRuns: 10 },
+    )
   })
 
   test("the end code ends an utterance after the ban, and its frame is left out", async () => {
