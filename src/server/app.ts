@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto"
 import { type Context, Hono } from "hono"
 import { RealtimeInputError } from "../protocol/index.ts"
 import { createAccess, type RateLimit } from "./auth.ts"
-import { parseJson, readBody } from "./body.ts"
+import { BodyBudget, parseJson, readBody } from "./body.ts"
 import { chatCompletions } from "./chat-routes.ts"
 import type { ClientSecrets } from "./client-secrets.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
@@ -39,6 +39,7 @@ export function createApp(
   options: AppOptions,
 ): { readonly app: Hono<Env>; readonly routes: readonly Route[] } {
   const routes: Route[] = []
+  const bodies = new BodyBudget(context.limits.maxBodiesBytes)
   const { keys, origins, rate, secrets, stop } = options
   const app = new Hono<Env>()
   const access = createAccess({ keys, origins })
@@ -61,12 +62,17 @@ export function createApp(
         context.log("info", "request", { id, method, route: path, status: response.status, ms, ...noted })
         return response
       }
+      let held = 0
+      const hold = (bytes: number) => {
+        bodies.take(bytes)
+        held += bytes
+      }
       try {
         const owner = open ? "" : access(c.req.raw.headers)
         if (!open) for (const [name, value] of Object.entries(rate?.count(owner) ?? {})) headers.set(name, value)
         if (owner !== "") noted.key = owner
         const info: RequestInfo = {
-          ...{ id, owner, signal },
+          ...{ id, owner, signal, hold },
           note: (fields) => void Object.assign(noted, fields),
           header: (name, value) => headers.set(name, value),
         }
@@ -79,6 +85,8 @@ export function createApp(
           noted.reason = error.message
         for (const [name, value] of Object.entries(refusal.headers)) headers.set(name, value)
         return finish(Response.json(errorBody(refusal), { status: refusal.status }))
+      } finally {
+        bodies.giveBack(held)
       }
     })
   }
@@ -96,7 +104,7 @@ export function createApp(
     return Response.json(modelObject(context))
   })
   route("POST", "/v1/realtime/client_secrets", async (c, info) => {
-    const text = new TextDecoder().decode(await readBody(c.req.raw, 1024 * 1024))
+    const text = new TextDecoder().decode(await readBody(c.req.raw, 1024 * 1024, info))
     try {
       const { owner: _, ...secret } = secrets.create(text.trim() === "" ? undefined : parseJson(text), info.owner)
       return Response.json(secret)

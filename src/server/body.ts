@@ -7,8 +7,40 @@ import { HttpError } from "./errors.ts"
 /** Deeper JSON is nobody's request. Schemas of tools are limited further by the grammar. */
 const MAX_DEPTH = 100
 
-/** The whole body. @throws HttpError 413, or 408 when it stops arriving */
-export async function readBody(request: Request, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+/** Bytes of all bodies that are being read or worked on: many large ones at once are refused before they fill the memory. */
+export class BodyBudget {
+  readonly #mostBytes: number
+  #bytes = 0
+
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** @throws HttpError 503 when too many bytes are there already */
+  take(bytes: number): void {
+    if (this.#bytes + bytes > this.#mostBytes)
+      throw new HttpError(503, "server: expected room for another body, got too many at once (try again)", {
+        code: "server_busy",
+        headers: { "retry-after": "5", connection: "close" },
+      })
+    this.#bytes += bytes
+  }
+
+  giveBack(bytes: number): void {
+    this.#bytes -= bytes
+  }
+}
+
+/** The whole body. @throws HttpError 413, 503 when the server holds too many, 408 when it stops arriving */
+export async function readBody(
+  request: Request,
+  maxBytes: number,
+  { hold }: Pick<RequestInfo, "hold">,
+): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () =>
     new HttpError(413, `body: expected at most ${maxBytes} bytes, got more (send smaller files)`, {
       code: "body_too_large",
@@ -21,6 +53,7 @@ export async function readBody(request: Request, maxBytes: number): Promise<Uint
   for await (const piece of (request.body ?? []) as AsyncIterable<Uint8Array>) {
     size += piece.length
     if (size > maxBytes) throw tooLarge()
+    hold(piece.length)
     pieces.push(piece)
   }
   const bytes = new Uint8Array(size)
@@ -37,17 +70,17 @@ export async function readJson<T>(
   request: Request,
   schema: z.ZodType<T>,
   { limits, log }: Pick<ServerContext, "limits" | "log">,
-  { id }: Pick<RequestInfo, "id">,
+  info: Pick<RequestInfo, "id" | "hold">,
 ): Promise<T> {
   const type = request.headers.get("content-type") ?? ""
   if (!/^application\/json\b/i.test(type))
     throw new HttpError(415, "content-type: expected application/json, got another")
-  const bytes = await readBody(request, limits.maxBodyBytes)
+  const bytes = await readBody(request, limits.maxBodyBytes, info)
   const value = parseJson(new TextDecoder().decode(bytes))
   const parsed = schema.safeParse(value)
   if (parsed.success) {
     const ignored = ignoredFields(value, parsed.data)
-    if (ignored.length > 0) log("warn", "fields not known", { id, fields: ignored.join(" ") })
+    if (ignored.length > 0) log("warn", "fields not known", { id: info.id, fields: ignored.join(" ") })
     return parsed.data
   }
   const { message, param } = firstIssue(parsed.error)
@@ -84,11 +117,11 @@ export type Form = {
  * A multipart form; of fields and files with the same name the last one counts, `name[]` counts as `name`.
  * @throws HttpError 400, 413, 415
  */
-export async function readForm(request: Request, maxBytes: number): Promise<Form> {
+export async function readForm(request: Request, maxBytes: number, info: Pick<RequestInfo, "hold">): Promise<Form> {
   const type = request.headers.get("content-type") ?? ""
   if (!/^multipart\/form-data\b/i.test(type))
     throw new HttpError(415, "content-type: expected multipart/form-data, got another")
-  const bytes = await readBody(request, maxBytes)
+  const bytes = await readBody(request, maxBytes, info)
   let form: FormData
   try {
     form = await new Response(bytes, { headers: { "content-type": type } }).formData()

@@ -21,6 +21,8 @@ export type EngineSource = {
 export type ServerLimits = {
   /** Most bytes of a JSON or multipart body. */
   readonly maxBodyBytes: number
+  /** Most bytes of all bodies at once. */
+  readonly maxBodiesBytes: number
   /** Most bytes of one picture, sound or video inside a body. */
   readonly maxFileBytes: number
   readonly maxPixels: number
@@ -37,6 +39,7 @@ export type ServerLimits = {
 
 export const DEFAULT_LIMITS: ServerLimits = {
   maxBodyBytes: 64 * 1024 * 1024,
+  maxBodiesBytes: 512 * 1024 * 1024,
   maxFileBytes: 48 * 1024 * 1024,
   maxPixels: 50_000_000,
   maxSeconds: 3600,
@@ -76,6 +79,8 @@ export type RequestInfo = {
   readonly signal: AbortSignal
   /** Fields for the request's line in the log. */
   readonly note: (fields: Readonly<Record<string, string | number | boolean>>) => void
+  /** Counts bytes of its body, until its answer begins. @throws HttpError 503 when the server holds too many */
+  readonly hold: (bytes: number) => void
   /** Headers of the response. */
   readonly header: (name: string, value: string) => void
 }

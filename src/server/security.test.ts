@@ -182,6 +182,19 @@ describe("hostile bodies", () => {
     expect(sent).toBe(413)
   })
 
+  test("many large ones at once are refused, and their room is given back", async () => {
+    await using small = await serve({ limits: { maxBodyBytes: 300_000, maxBodiesBytes: 500_000 } })
+    const large = { model, messages: user("slow x ".padEnd(200_000, "y")) }
+    const statuses = async () =>
+      (await Promise.all(Array.from({ length: 6 }, () => small.post("/v1/chat/completions", large)))).map(
+        ({ status }) => status,
+      )
+    const first = await statuses()
+    expect(first.filter((status) => status === 200).length).toBeGreaterThan(0)
+    expect(first.filter((status) => status === 503).length).toBeGreaterThan(0)
+    expect((await small.post("/v1/chat/completions", large)).status).toBe(200)
+  })
+
   test("too deep, too wide, no JSON, wrong type", async () => {
     expect(await statusOf(chat(`${"[".repeat(100_000)}`))).toBe(400)
     expect(await statusOf(chat(`{"model":"${model}","messages":${"[".repeat(101)}${"]".repeat(101)}}`))).toBe(400)

@@ -106,12 +106,12 @@ export function listVoices(context: ServerContext, { owner }: RequestInfo): Resp
 }
 
 /** Stores a recording of 1 to 30 s; `consent` is taken and not kept, as there is nobody to show it to. */
-export async function addVoice(request: Request, context: ServerContext, { owner }: RequestInfo): Promise<Response> {
-  const { fields, files } = await readForm(request, MAX_VOICE_BYTES)
+export async function addVoice(request: Request, context: ServerContext, info: RequestInfo): Promise<Response> {
+  const { fields, files } = await readForm(request, MAX_VOICE_BYTES, info)
   const file = files.get("audio_sample") ?? files.get("file")
   if (!file)
     throw new HttpError(400, "audio_sample: expected a file, got none", { param: "audio_sample", code: "missing_file" })
-  const voice = await context.voices.add(fields.name ?? "", file, owner, context.nowMs())
+  const voice = await context.voices.add(fields.name ?? "", file, info.owner, context.nowMs())
   return Response.json(voiceObject(voice), { status: 201 })
 }
 

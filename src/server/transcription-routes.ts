@@ -35,7 +35,7 @@ export async function transcriptions(
   context: ServerContext,
   info: RequestInfo,
 ): Promise<Response> {
-  const form = await readForm(request, context.limits.maxBodyBytes)
+  const form = await readForm(request, context.limits.maxBodyBytes, info)
   const fields = fieldsOf(form, context, info)
   checkModel(fields.model, context)
   const file = form.files.get("file")
