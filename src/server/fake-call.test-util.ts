@@ -104,7 +104,8 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
         for (const word of WORDS) {
           await sleep(stepMs())
           if (alive.aborted) throw new BackendError("engine: expected it to run on, got: killed")
-          if (mine.stop || signal?.aborted) finishReason = "interrupted"
+          signal?.throwIfAborted()
+          if (mine.stop) finishReason = "interrupted"
           else if (entry.words.length >= maxNewTokens) finishReason = "length"
           if (finishReason !== "stop") break
           yield { type: "text-delta", text: word }

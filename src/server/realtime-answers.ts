@@ -78,8 +78,15 @@ export class RealtimeAnswers {
 
   /** A turn of the user is over: it is answered now, or when the running response has ended. */
   reply(): void {
-    if (this.active) this.#replyAfter = true
-    else this.create({})
+    if (this.active) {
+      this.#replyAfter = true
+      return
+    }
+    try {
+      this.create({})
+    } catch (error) {
+      this.#shared.tell(error, null)
+    }
   }
 
   /** @throws RealtimeInputError when there may be no response now, or not such a one */
@@ -106,7 +113,8 @@ export class RealtimeAnswers {
         const end = await this.#pump(writer, session, begun)
         if (end && !outOfBand) this.#remember(end, context !== undefined, writer)
       } catch (error) {
-        if (!outOfBand) this.#call.failed(error)
+        // Stopping an answer is no failure of the call.
+        if (!outOfBand && !abort.signal.aborted) this.#call.failed(error)
         if (writer.done) return
         const { type, code } = toldOf(error)
         writer.finish("failed", { error: { type, code } }, null)
@@ -115,7 +123,7 @@ export class RealtimeAnswers {
         this.#running.delete(writer.id)
         if (!outOfBand && this.#replyAfter) {
           this.#replyAfter = false
-          if (!this.#shared.closed && !this.active) this.create({})
+          if (!this.#shared.closed && !this.active) this.reply()
         }
       }
     })()

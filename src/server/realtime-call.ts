@@ -160,7 +160,8 @@ export class SessionCall {
 
   /** The call with the settings of now; another one replaces it when they ask for it. */
   open(): Promise<EngineCall> {
-    const { settings, parts } = this.#shared
+    const { settings, parts, closed } = this.#shared
+    if (closed) return Promise.reject(new DOMException("the session is closed", "AbortError"))
     if (this.#call && (settings === this.#settings || this.#parts.isAnswering())) return this.#call
     this.#settings = settings
     const { voice } = settings.audio.output

@@ -72,6 +72,7 @@ export class RealtimeInput {
 
   clear(eventId?: string): void {
     this.#takeOpen()
+    this.#speechItem = undefined
     if (this.#others.call.isOpen) void this.#others.call.enqueue((call) => call.clear(), { eventId })
     this.#shared.send({ type: "input_audio_buffer.cleared" })
   }

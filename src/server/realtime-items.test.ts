@@ -1,7 +1,7 @@
 /** @file Items of a Realtime conversation, answers beside it, and calls of tools. */
 import { describe, expect, test } from "vitest"
 import { WORDS } from "./fake-call.test-util.ts"
-import { openSession, RESPOND, said, sound } from "./realtime.test-util.ts"
+import { append, LOUD, openSession, RESPOND, said, sound } from "./realtime.test-util.ts"
 
 const ANSWER = `assistant: ${WORDS.join("")}`
 const create = (item: object, previous_item_id?: string, event_id = "c") => ({
@@ -172,7 +172,10 @@ describe("answers", () => {
       await it.seen("response.done", i)
     }
     it.send({ ...RESPOND, event_id: "third" })
-    expect(it.errors).toMatchObject([{ code: "rate_limit_exceeded", event_id: "third" }])
+    it.send(append(LOUD), append(0)) // a turn that would be answered by itself
+    await it.seen("error", 2)
+    expect(it.errors[1]).toMatchObject({ code: "rate_limit_exceeded", event_id: null })
+    expect(it.errors[0]).toMatchObject({ code: "rate_limit_exceeded", event_id: "third" })
     expect(it.of("rate_limits.updated").map(({ rate_limits }) => rate_limits)).toEqual([
       [{ name: "requests", limit: 2, remaining: 1, reset_seconds: 60 }],
       [{ name: "requests", limit: 2, remaining: 0, reset_seconds: 60 }],

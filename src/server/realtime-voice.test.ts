@@ -94,6 +94,8 @@ test("speech over an answer stops it; cut to what was heard, the call goes on", 
   const next = await client.seen("response.done", before + 1)
   expect(next.response.status).toMatch(/completed|incomplete/)
   expect(client.errors).toEqual([])
+  // It is the same call all the time, and remembers.
+  expect(client.of("omni.context.changed")).toEqual([])
   client.socket.close()
 }, 60_000)
 
