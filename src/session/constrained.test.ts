@@ -93,9 +93,9 @@ describe("a random model", () => {
         expect(end.finishReason).toBe("stop")
         expect(z.fromJSONSchema(schema as never).safeParse(JSON.parse(end.text)).error).toBeUndefined()
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     )
-    expect(whole).toBeGreaterThan(20)
+    expect(whole).toBeGreaterThan(12)
   })
 
   test("answers with an object, greedily or not", async () => {
@@ -109,7 +109,7 @@ describe("a random model", () => {
 
   test("calls tools when it must, with arguments that fit", { timeout: 60_000 }, async () => {
     let calls = 0
-    for (let seed = 0; seed < 12; seed++) {
+    for (let seed = 0; seed < 8; seed++) {
       const options = { ...HELLO, tools: TOOLS, format: { type: "tool-call" } as const, seed, maxNewTokens: 120 }
       const { end, events, calls: made, given } = await collect(tiny, options)
       expect(end.text).toBe("")
@@ -125,7 +125,7 @@ describe("a random model", () => {
         expect(new Set(parts.map(({ name }) => name))).toEqual(new Set([call.name]))
       }
     }
-    expect(calls).toBeGreaterThan(5)
+    expect(calls).toBeGreaterThan(3)
   })
 
   test("answers as before where nothing is asked of it", async () => {
