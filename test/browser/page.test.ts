@@ -14,7 +14,7 @@ import type { ContentPart, Sound } from "../../src/session/index.ts"
 import { skipUnless } from "../skip.ts"
 import { cameraFile, voiceFile } from "./call-inputs.ts"
 import { findChromium } from "./chromium.ts"
-import { openCallBrowser, rms, until, type VisitOptions, Visitor } from "./page-driver.ts"
+import { ARTIFACTS, openCallBrowser, rms, until, type VisitOptions, Visitor } from "./page-driver.ts"
 import { ANSWER_MS } from "./page-engine.ts"
 import { type PageServer, PLACES, servePageWithEngine, WAITING } from "./page-server.ts"
 
@@ -40,6 +40,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await browser?.close()
     await server[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true })
+    console.log(`pictures of the views: ${ARTIFACTS}`)
   })
   afterEach(async ({ task }) => {
     server.open = true

@@ -6,7 +6,7 @@ import { ChatController } from "./chat/chat-controller.ts"
 import type { Messages } from "./i18n/en.ts"
 import { LOCALES, LocaleContext, NOTICE_KEYS, useMessages } from "./i18n/index.ts"
 import { loadPreferences, type Preferences, savePreferences } from "./preferences.ts"
-import { fetchModel, type Model, type ServerFailure } from "./server/api.ts"
+import { fetchModel, type Model, ServerError, type ServerFailure } from "./server/api.ts"
 import { useStore } from "./store.ts"
 import { CallView } from "./views/call-view.tsx"
 import { ChatView } from "./views/chat-view.tsx"
@@ -22,25 +22,30 @@ const POLL_AWAY_MS = 3000
 
 const viewOfHash = (): View => VIEWS.find((view) => location.hash === `#${view}`) ?? "voice"
 
-/** The model that answers, asked for again now and then: undefined while the server is away. */
-function useModel(): Model | undefined {
-  const [model, setModel] = useState<Model | undefined>({ name: "", untrained: false })
+type ModelState = Model | "away" | "locked"
+
+/** The model that answers, asked for again now and then, and when the settings, where the access key is, open or close. */
+function useModel(settingsOpen: boolean): ModelState {
+  const [model, setModel] = useState<ModelState>({ name: "", untrained: false })
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the settings may have brought the key that was wanted.
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined
     let shown = true
     const poll = async () => {
-      const next = await fetchModel().catch(() => undefined)
+      const next = await fetchModel().catch((error: unknown): ModelState => {
+        return error instanceof ServerError && error.kind === "locked" ? "locked" : "away"
+      })
       if (!shown) return
       // The same model is no news: nothing is drawn for it.
-      setModel((old) => (old?.name === next?.name && old?.untrained === next?.untrained ? old : next))
-      timer = setTimeout(() => void poll(), next ? POLL_MS : POLL_AWAY_MS)
+      setModel((old) => (JSON.stringify(old) === JSON.stringify(next) ? old : next))
+      timer = setTimeout(() => void poll(), next === "away" ? POLL_AWAY_MS : POLL_MS)
     }
     void poll()
     return () => {
       shown = false
       clearTimeout(timer)
     }
-  }, [])
+  }, [settingsOpen])
   return model
 }
 
@@ -53,6 +58,12 @@ const failureText = (words: Messages, kind: ServerFailure, message: string): str
         ? words.noticeKeyNeeded
         : words.noticeRefused(message)
 
+function modelText(words: Messages, model: ModelState): string {
+  if (model === "away") return words.serverAway
+  if (model === "locked") return words.keyNeeded
+  return model.name === "" ? "" : words.model(model.name)
+}
+
 function Page({ preferences, onChange }: { preferences: Preferences; onChange: (next: Preferences) => void }) {
   const words = useMessages()
   const [view, setView] = useState<View>(viewOfHash)
@@ -60,7 +71,7 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
   const [problem, setProblem] = useState<string | undefined>(undefined)
   const [call] = useState(() => new CallController(preferences.settings))
   const [chat] = useState(() => new ChatController())
-  const model = useModel()
+  const model = useModel(settingsOpen)
   const { notice, phase, mode } = useStore(call.state)
   const { failure } = useStore(chat.state)
   const inCall = phase !== "idle"
@@ -112,15 +123,17 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
             </a>
           ))}
         </nav>
-        <p className="model" data-away={model === undefined}>
-          {model === undefined ? words.serverAway : model.name === "" ? "" : words.model(model.name)}
+        <p className="model" data-away={typeof model === "string"}>
+          {modelText(words, model)}
         </p>
         <button type="button" className="round plain" aria-label={words.settings} onClick={() => setSettingsOpen(true)}>
           <Icon name="sliders" />
         </button>
       </header>
       <div className="messages">
-        {model?.untrained === true ? <p className="banner">{words.untrained(model.name)}</p> : undefined}
+        {typeof model === "object" && model.untrained ? (
+          <p className="banner">{words.untrained(model.name)}</p>
+        ) : undefined}
         <NoticeBar
           text={text}
           onDismiss={dismiss}

@@ -16,6 +16,7 @@ export const en = {
   dismiss: "Dismiss message",
   model: (name: string) => `Model: ${name}`,
   serverAway: "Server away",
+  keyNeeded: "Key needed",
   untrained: (name: string) => `${name} is not trained yet: its answers are noise.`,
   openSettings: "Open settings",
 

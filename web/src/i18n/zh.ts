@@ -17,6 +17,7 @@ export const zh: Messages = {
   dismiss: "关闭提示",
   model: (name) => `模型：${name}`,
   serverAway: "服务器离线",
+  keyNeeded: "需要密钥",
   untrained: (name) => `${name} 尚未训练，回答只是噪声。`,
   openSettings: "打开设置",
 
