@@ -6,7 +6,7 @@ import type { ContentPart } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
 import { MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions, noteUntrained } from "./load-options.ts"
+import { answerLength, loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 import { textArgument } from "./standard-input.ts"
 
@@ -55,7 +55,7 @@ export const chat = defineCommand({
           ...(args.system === undefined ? [] : [{ role: "system" as const, content: args.system }]),
           { role: "user" as const, content },
         ]
-        for await (const event of engine.chat({ messages, ...sampling }, signal)) {
+        for await (const event of engine.chat({ messages, ...answerLength(sampling, info) }, signal)) {
           output.record(event)
           if (event.type === "text-delta") output.text(event.text)
           if (event.type === "turn-end") {

@@ -8,7 +8,7 @@ import type { AnswerEvent, CallEvent } from "../session/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import { choice, MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions, noteUntrained } from "./load-options.ts"
+import { answerLength, loadOptions, noteUntrained } from "./load-options.ts"
 import { type MediaInput, openMedia } from "./media-input.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
 import { createOutput, type Output } from "./output.ts"
@@ -68,7 +68,12 @@ export const live = defineCommand({
         const turns = new Turns(output)
         const call = await engine.call(
           {
-            ...{ mode: media.hasFrames ? "omni" : "audio_assistant", language, behaviour, ...sampling },
+            ...{
+              mode: media.hasFrames ? "omni" : "audio_assistant",
+              language,
+              behaviour,
+              ...answerLength(sampling, info),
+            },
             ...(args.instructions === undefined ? {} : { instructions: args.instructions }),
             ...(voice ? { voice } : {}),
             ...(args.turns ? { turns: {} } : {}),

@@ -1,6 +1,7 @@
 /** @file What commands that load a model make of their flags. */
 import { DEVICES, type LoadOptions, type ModelInfo, QUANTIZE_KINDS } from "../engine/index.ts"
 import { cacheFolder, modelFolder } from "../omni.models.node.ts"
+import type { AnswerOptions } from "../session/index.ts"
 import { choice, numberFlag } from "./flags.ts"
 import type { Output } from "./output.ts"
 
@@ -25,6 +26,14 @@ export async function loadOptions(
     cacheFolder: cacheFolder(process.env),
     ...(count === undefined ? {} : { threads: count }),
   }
+}
+
+/** Enough to see that an untrained model only makes noise. */
+const NOISE_TOKENS = 60
+
+/** Noise rarely ends by itself: without a wish, it is kept short. */
+export function answerLength(sampling: AnswerOptions, { untrained }: ModelInfo): AnswerOptions {
+  return untrained ? { maxNewTokens: NOISE_TOKENS, ...sampling } : sampling
 }
 
 /** Tells people that answers will make no sense, where that is so. */
