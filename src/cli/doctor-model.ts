@@ -41,10 +41,14 @@ export async function reportModel(
     if (model === undefined) return { ...empty, ...fitting(fullComponents(), "auto", availableBytes) }
     const folder = await resolveModel(model, places)
     const missing = await missingModelFiles(folder)
+    if (missing.length > 0) {
+      const lacks = missing.slice(0, 3).join(", ")
+      const problem = `${model}: expected a whole model, got one without ${lacks} (pull it again)`
+      return { ...empty, folder, missing, problem } // what it needs is read off the shapes of its tensors
+    }
     await using source = openFolder(folder)
-    const fits = fitting(await readComponents(source), storedAs(folder), availableBytes)
-    const lacks = `${model}: expected a whole model, got one without ${missing.slice(0, 3).join(", ")} (pull it again)`
-    return { ...empty, folder, missing, ...fits, problem: missing.length > 0 ? lacks : fits.problem }
+    const components = await readComponents(source)
+    return { ...empty, folder, ...fitting(components, storedAs(folder), availableBytes) }
   } catch (error) {
     return { ...empty, problem: errorText(error) }
   }

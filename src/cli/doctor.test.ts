@@ -1,5 +1,5 @@
 /** @file The parts of `omni doctor`: a device that crashes or hangs is told of, hardware is read, plans are those of the loader. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, describe, expect, test } from "vitest"
@@ -70,6 +70,19 @@ describe("plans", () => {
     expect(report.weights).toBeGreaterThan(7e9)
     expect(report.plans.map(({ plan: each }) => each)).toEqual(["none", "int8+int4", "int8", "int4"])
     for (const { bytes: need, fits } of report.plans) expect(fits).toBe(need <= bytes)
+  })
+
+  test("a folder is whole, or it is said what it lacks", async () => {
+    const model = join(folder, "tiny")
+    cpSync(new URL("../../test/fixtures/tiny-a/checkpoint", import.meta.url), model, { recursive: true })
+    const whole = await reportModel(model, places, 64e9)
+    expect(whole).toMatchObject({ plan: "none", problem: undefined, missing: [] })
+    expect(whole.weights).toBeGreaterThan(1e6)
+    rmSync(join(model, "model-00002-of-00002.safetensors"))
+    expect(await reportModel(model, places, 64e9)).toMatchObject({
+      ...{ folder: model, plan: undefined, plans: [], missing: ["model-00002-of-00002.safetensors"] },
+      problem: `${model}: expected a whole model, got one without model-00002-of-00002.safetensors (pull it again)`,
+    })
   })
 
   test("nothing fits, or there is no model", async () => {
