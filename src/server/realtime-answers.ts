@@ -16,6 +16,8 @@ import { hasExtension, mergeSession, toolsOf } from "./realtime-settings.ts"
 export type Running = {
   readonly writer: ResponseWriter
   readonly inConversation: boolean
+  /** Made beside the call, which learns of it afterwards. */
+  readonly aside: boolean
   readonly abort: AbortController
   readonly finished: Promise<void>
 }
@@ -70,7 +72,7 @@ export class RealtimeAnswers {
   stop(running: Running, reason: "client_cancelled" | "turn_detected"): void {
     running.writer.finish("cancelled", { reason }, null)
     running.abort.abort()
-    if (!running.inConversation) return
+    if (running.aside) return
     // What was made and not sent was never said.
     const heard = running.writer.audioMs > 0 ? { heardMs: running.writer.audioMs } : {}
     void this.#call.enqueue(async (call) => void (await call.interrupt(heard)))
@@ -99,11 +101,15 @@ export class RealtimeAnswers {
     const defined = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
     const update = { ...defined, ...(audio === undefined ? {} : { audio }) }
     const { session } = mergeSession(settings, update, this.#shared.spoken)
+    let generation = -1
     const whole = outOfBand || options.input !== undefined || options.tools !== undefined
     const context = whole ? this.#context(options) : undefined
     const writer = new ResponseWriter({
       ...{ id: newId("resp"), conversationId: outOfBand ? null : conversationId, session, metadata: metadata ?? null },
       ...{ send, newId, addItem: outOfBand ? () => undefined : this.#addAnswered() },
+      onDone: () => {
+        generation = this.#call.generation
+      },
     })
     if (rate) send({ type: "rate_limits.updated", rate_limits: [rate] })
     const abort = new AbortController()
@@ -111,7 +117,7 @@ export class RealtimeAnswers {
     const finished = (async () => {
       try {
         const end = await this.#pump(writer, session, begun)
-        if (end && !outOfBand) this.#remember(end, context !== undefined, writer)
+        if (end && !context && end.finishReason !== "interrupted" && this.#call.isOpen) this.#call.save(end)
       } catch (error) {
         // Stopping an answer is no failure of the call.
         if (!outOfBand && !abort.signal.aborted) this.#call.failed(error)
@@ -120,6 +126,7 @@ export class RealtimeAnswers {
         writer.finish("failed", { error: { type, code } }, null)
         this.#shared.tell(error, eventId ?? null)
       } finally {
+        if (context && !outOfBand) this.#teach(writer, generation)
         this.#running.delete(writer.id)
         if (!outOfBand && this.#replyAfter) {
           this.#replyAfter = false
@@ -127,7 +134,8 @@ export class RealtimeAnswers {
         }
       }
     })()
-    this.#running.set(writer.id, { writer, inConversation: !outOfBand, abort, finished })
+    const aside = context !== undefined
+    this.#running.set(writer.id, { writer, inConversation: !outOfBand, aside, abort, finished })
   }
 
   /** Enters items one behind the other, the first behind what is there now. */
@@ -171,12 +179,13 @@ export class RealtimeAnswers {
 
   /** The events of an answer as they come. @returns its end; undefined when it was stopped */
   async #pump(writer: ResponseWriter, session: RealtimeSessionObject, begun: Promise<Begun>): Promise<End | undefined> {
-    const { events, first } = await begun
+    const { events, first, isOfCall } = await begun
     let end: End | undefined
     try {
       for (let next = await first; !next.done && !writer.done; next = await events.next()) {
         if (next.value.type === "turn-end") end = next.value
         this.#tell(writer, session, next.value)
+        if (isOfCall && writer.messageId !== undefined) this.#call.wrote(writer.messageId)
       }
     } finally {
       await events.return(undefined)
@@ -190,8 +199,8 @@ export class RealtimeAnswers {
     const { settings } = this.#shared
     const instructions = session.instructions === settings.instructions ? {} : { instructions: session.instructions }
     return this.#call.begin((call) => {
-      if (writer.done) return begin(nothing())
-      return begin(call.respond({ ...optionsOf(session), ...instructions }, signal))
+      if (writer.done) return begin(true, nothing())
+      return begin(true, call.respond({ ...optionsOf(session), ...instructions }, signal))
     })
   }
 
@@ -205,17 +214,16 @@ export class RealtimeAnswers {
     const decode = (bytes: Uint8Array) => parts.decodeImage(bytes, "response.input")
     const messages = await messagesOf(context, session, this.#items.sounds, decode)
     const tools = session.tools.length > 0 ? { tools: toolsOf(session.tools) } : {}
-    return begin(parts.engine.chat({ messages, ...optionsOf(session), ...tools }, signal))
+    return begin(false, parts.engine.chat({ messages, ...optionsOf(session), ...tools }, signal))
   }
 
-  /** The call learns an answer that was made beside it, and its state is saved. */
-  #remember(end: End, aside: boolean, writer: ResponseWriter): void {
-    // A call that opens later reads all items anyway.
-    if (aside && this.#call.isStill(this.#call.generation)) {
-      const { toolCalls } = writer
-      void this.#call.enqueue((call) => call.append({ role: "assistant", text: end.text, toolCalls }))
-    }
-    if (end.finishReason !== "interrupted" && this.#call.isOpen) this.#call.save(end)
+  /**
+   * The call learns an answer that was made beside it, as far as it was told.
+   * @param generation of the call at the answer's end: one that took over since has read it
+   */
+  #teach({ said, toolCalls }: ResponseWriter, generation: number): void {
+    if ((said === "" && toolCalls.length === 0) || !this.#call.isStill(generation)) return
+    void this.#call.enqueue((call) => call.append({ role: "assistant", text: said, toolCalls }))
   }
 
   #tell(writer: ResponseWriter, session: RealtimeSessionObject, event: AnswerEvent): void {
@@ -262,12 +270,16 @@ export class RealtimeAnswers {
 type End = Extract<AnswerEvent, { type: "turn-end" }>
 type Events = AsyncGenerator<AnswerEvent, void, void>
 /** An answer that was asked for: its first event is on the way. */
-type Begun = { readonly events: Events; readonly first: Promise<IteratorResult<AnswerEvent, void>> }
+type Begun = {
+  readonly isOfCall: boolean
+  readonly events: Events
+  readonly first: Promise<IteratorResult<AnswerEvent, void>>
+}
 
-function begin(events: Events): Begun {
+function begin(isOfCall: boolean, events: Events): Begun {
   const first = events.next()
   first.catch(() => undefined) // whoever waits for it gets it
-  return { events, first }
+  return { isOfCall, events, first }
 }
 
 async function* nothing(): Events {}

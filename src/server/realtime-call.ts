@@ -45,6 +45,7 @@ export class SessionCall {
   /** Counts calls: what was meant for an earlier one is not done to a later one, which has read all items. */
   #generation = 0
   #lastTold: unknown
+  #written = { itemId: "", generation: -1 }
   #queue: Promise<void> = Promise.resolve()
   #unread = 0
   /** Sound that the open call was given. */
@@ -80,6 +81,17 @@ export class SessionCall {
   isStill(generation: number): boolean {
     this.refresh()
     return this.isOpen && generation === this.#generation
+  }
+
+  /** The call of now writes this item. */
+  wrote(itemId: string): void {
+    this.#written = { itemId, generation: this.#generation }
+  }
+
+  /** Whether the call of now wrote this item: it can cut it at the sample. */
+  hasWritten(itemId: string): boolean {
+    const { itemId: written, generation } = this.#written
+    return this.isOpen && written === itemId && generation === this.#generation
   }
 
   get generation(): number {

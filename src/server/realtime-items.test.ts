@@ -161,6 +161,28 @@ describe("answers", () => {
     expect(it.engine.calls[0]!.context.at(-1)).toBe("assistant: You said: only this")
   })
 
+  test("to another context are cancelled and cut without harm to what the call said itself", async () => {
+    const it = openSession()
+    it.send(said("hi"), RESPOND)
+    await it.seen("response.done")
+    const aside = { type: "response.create", response: { input: [message("user", text("slow one two three"))] } }
+    it.send(aside)
+    await it.seen("response.output_audio.delta", WORDS.length + 2)
+    it.send({ type: "response.cancel" })
+    const { response } = await it.seen("response.done", 2)
+    await it.session.settled()
+    const spoken = (response.output[0] as unknown as { content: [{ transcript: string }] }).content[0].transcript
+    expect(spoken).toMatch(/^You said/)
+    expect(it.engine.calls[0]!.context).toEqual(["user: hi", ANSWER, `assistant: ${spoken}`])
+    it.send(
+      { type: "conversation.item.truncate", item_id: response.output[0]!.id, content_index: 0, audio_end_ms: 100 },
+      ...[said("and?"), RESPOND],
+    )
+    await it.seen("response.done", 3)
+    const heard = spoken.slice(0, Math.floor((spoken.length * 100) / 200))
+    expect(it.engine.calls.at(-1)!.context).toEqual(["user: hi", ANSWER, `assistant: ${heard}`, "text and?", ANSWER])
+  })
+
   test("count what they cost, and are limited per minute where that is set", async () => {
     let left = 2
     const countResponse = () => ({

@@ -19,6 +19,8 @@ export type ResponseParts = {
   readonly metadata: Record<string, string> | null
   readonly send: (event: RealtimeServerMessage) => void
   readonly newId: (prefix: string) => string
+  /** Called once, with the end. */
+  readonly onDone?: () => void
   /** Enters an item into the conversation. @returns the id before it; undefined out of band */
   readonly addItem: (item: RealtimeStoredItem) => string | null | undefined
 }
@@ -37,6 +39,8 @@ export class ResponseWriter {
   /** The message of this response, once there is one. */
   messageId: string | undefined
   readonly toolCalls: ToolCall[] = []
+  /** All text that was told. */
+  said = ""
   readonly #parts: ResponseParts
   readonly #output: RealtimeStoredItem[] = []
   readonly #audio: ReturnType<typeof createAudioWriter> | undefined
@@ -60,6 +64,7 @@ export class ResponseWriter {
     if (this.#done || delta === "") return
     const open = this.#message()
     open.text += delta
+    this.said += delta
     const type = this.#audio ? "response.output_audio_transcript.delta" : "response.output_text.delta"
     this.#parts.send({ type, ...this.#where(open), delta })
   }
@@ -136,6 +141,7 @@ export class ResponseWriter {
     this.#closeCall("incomplete") // whole ones are closed already
     this.#closeMessage(status === "completed" ? "completed" : "incomplete")
     this.#done = true
+    this.#parts.onDone?.()
     const status_details = details === null ? null : { type: status, ...details }
     this.#parts.send({ type: "response.done", response: this.#object(status, status_details, usage) })
   }

@@ -226,7 +226,7 @@ export class RealtimeSession {
     this.#call.itemChanged(item.id)
     const said = textOf(item)
     const about = said.slice(0, Math.floor((said.length * heardMs) / Math.max(1, soundMs)))
-    if (!latest || !this.#call.isOpen) {
+    if (!latest || !this.#call.hasWritten(item.id)) {
       cut(about)
       this.#call.outdate()
       return
