@@ -46,18 +46,13 @@ describe("a sound file and a picture", () => {
     const began = performance.now()
     const realtime = await live(...args("realtime.wav", "--pace", "realtime"))
     expect(performance.now() - began).toBeGreaterThan(3300) // as long as the recording
-    const [max, again, other] = await Promise.all([
-      live(...args("max.wav")),
-      live(...args("again.wav")),
-      live(...args("other.wav"), "--seed", "4"),
-    ])
-    for (const outcome of [realtime, max, again, other]) expect(outcome).toMatchObject({ code: 0, stderr: "" })
+    const [max, again] = await Promise.all([live(...args("max.wav")), live(...args("again.wav"))])
+    for (const outcome of [realtime, max, again]) expect(outcome).toMatchObject({ code: 0, stderr: "" })
     expect(textOf(max)).not.toBe("")
     expect([textOf(realtime), textOf(again)]).toEqual([textOf(max), textOf(max)])
     const wav = readFileSync(file("max.wav"))
     expect(readFileSync(file("realtime.wav")).equals(wav)).toBe(true)
     expect(readFileSync(file("again.wav")).equals(wav)).toBe(true)
-    expect(textOf(other)).not.toBe(textOf(max))
     const { pcm, sampleRateHz } = readWavMono(wav)
     expect(sampleRateHz).toBe(24_000)
     expect(ofType(max, "written")).toEqual([
