@@ -13,6 +13,8 @@ const answers = (description: string) => ({
 })
 const operation = (summary: string, rest: object = {}) => ({ summary, responses: answers(summary), ...rest })
 
+const query = (name: string, description: string) => ({ name, in: "query", description, schema: { type: "string" } })
+
 /** @param model name of the loaded model */
 export function openApiDocument(model: string) {
   const transcript = schemaOf(transcriptionFieldsSchema) as { properties?: object; required?: string[] }
@@ -53,7 +55,16 @@ export function openApiDocument(model: string) {
           parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
         }),
       },
-      "/v1/realtime": { get: operation("A Realtime session over WebSocket") },
+      "/v1/realtime": {
+        get: operation("A Realtime session over WebSocket (docs/openai.md)", {
+          parameters: [
+            query("model", "The loaded model, or default"),
+            query("intent", "transcription: a session that only writes down"),
+            query("queue", "true: wait for a place while the server is full"),
+            query("dialect", "beta: the old names of events"),
+          ],
+        }),
+      },
       "/v1/realtime/client_secrets": { post: operation("A short-lived key for a browser") },
       "/health": { get: operation("The server runs", { security: [] }) },
       "/ready": { get: operation("The engine takes work", { security: [] }) },

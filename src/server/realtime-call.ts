@@ -14,6 +14,9 @@ import { callOptions } from "./realtime-settings.ts"
 
 /** Larger states are not saved: they would travel between processes after every answer. */
 const MAX_SAVED_BYTES = 32 * 1024 * 1024
+/** States above a mebibyte are saved no more often; what was said since is read again. */
+const SAVE_EVERY_MS = 10_000
+const OFTEN_BYTES = 1024 * 1024
 
 type Saved = {
   readonly snapshot: CallSnapshot
@@ -40,6 +43,7 @@ export class SessionCall {
   /** What the call was opened for. */
   #settings: RealtimeSessionObject | undefined
   #saved: Saved | undefined
+  #savedAtMs = Number.NEGATIVE_INFINITY
   /** The last call ended because its engine did. */
   #failed: boolean = false as boolean
   /** Counts calls: what was meant for an earlier one is not done to a later one, which has read all items. */
@@ -224,6 +228,9 @@ export class SessionCall {
       this.#saved = undefined
       return
     }
+    const now = (parts.nowMs ?? Date.now)()
+    if (atMost > OFTEN_BYTES && now - this.#savedAtMs < SAVE_EVERY_MS) return
+    this.#savedAtMs = now
     const key = this.#key
     void this.enqueue(async (call) => {
       if (this.#parts.uncommitted()) return
