@@ -156,6 +156,18 @@ describe("a call", () => {
     expect(await tell(said, true)).toBe(await tell(unsaid, false))
   })
 
+  test("the first thing said can be cleared as well", { timeout: 60_000 }, async () => {
+    const positions = async (cleared: number) => {
+      await using call = await engine.call(GREEDY)
+      for (let i = 0; i < cleared; i++) await call.push({ pcm: tone(8_000, i) })
+      await call.clear()
+      await call.push({ pcm: tone(40_000) })
+      return endOf(await answer(call)).usage
+    }
+    const unsaid = await positions(0)
+    expect([await positions(1), await positions(3), await positions(9)]).toEqual([unsaid, unsaid, unsaid])
+  })
+
   test("clears nothing of an answered turn, and at once while an answer is made", { timeout: 60_000 }, async () => {
     const answers: string[] = []
     for (const cleared of [false, true]) {

@@ -70,6 +70,22 @@ test("a recorded sentence is a turn, where it was said, and is answered with sou
   client.socket.close()
 }, 60_000)
 
+test("push-to-talk is read while it is spoken; what is cleared is not in the context", async () => {
+  const client = await dial({ output_modalities: ["text"], audio: { input: { turn_detection: null } } })
+  speak(client, sentence, silence(1), sentence)
+  client.send({ type: "input_audio_buffer.clear" })
+  speak(client, sentence.slice(0, 2.5 * 24_000))
+  client.send({ type: "input_audio_buffer.commit" }, RESPOND)
+  const { response } = await client.seen("response.done")
+  const details = response.usage!.input_token_details
+  // 2.5 s at 25 positions per second; two whole seconds were read before the commit.
+  expect(Math.abs(details.audio_tokens - 62)).toBeLessThan(4)
+  expect(details.cached_tokens).toBeGreaterThanOrEqual(50)
+  expect(client.errors).toEqual([])
+  expect(client.of("omni.context.changed")).toEqual([])
+  client.socket.close()
+}, 60_000)
+
 test("speech over an answer stops it; cut to what was heard, the call goes on", async () => {
   const client = await dial()
   // Random weights end answers as they please: one that is long enough to be interrupted comes soon.

@@ -68,7 +68,7 @@ export class Ears {
     this.frame = saved?.frame
     this.lastFrame = saved?.lastFrame
     this.marks = saved?.marks ?? { ended: 0, found: 0, answered: 0 }
-    this.kept = { ready: this.ready, rest: this.rest, frame: this.frame, lastFrame: this.lastFrame }
+    this.kept = { ready: [...this.ready], rest: this.rest, frame: this.frame, lastFrame: this.lastFrame }
   }
 
   /** The latest turn that was found in the sound, is over and has no answer. */
