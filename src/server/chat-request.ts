@@ -52,14 +52,13 @@ export async function chatOptionsOf(
     ...(request.top_p == null ? {} : { topP: Math.max(request.top_p, 1e-6) }),
     ...(request.top_k == null ? {} : { topK: request.top_k }),
     ...(request.repetition_penalty == null ? {} : { repetitionPenalty: request.repetition_penalty }),
+    ...(request.frequency_penalty ? { frequencyPenalty: request.frequency_penalty } : {}),
+    ...(request.presence_penalty ? { presencePenalty: request.presence_penalty } : {}),
+    ...(Object.keys(request.logit_bias ?? {}).length > 0 ? { logitBias: request.logit_bias! } : {}),
   }
 }
 
 function checkUnsupported(request: ChatRequest): void {
-  for (const name of ["frequency_penalty", "presence_penalty"] as const) {
-    if (request[name]) throw wrong(name, "0", "another number (use repetition_penalty)")
-  }
-  if (Object.keys(request.logit_bias ?? {}).length > 0) throw wrong("logit_bias", "none", "some")
   if (request.top_logprobs && !request.logprobs) throw wrong("top_logprobs", "logprobs: true beside it", "none")
 }
 

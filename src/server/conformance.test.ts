@@ -231,12 +231,21 @@ describe("chat completions", () => {
     expect(host.engine.questions[0]!.format).toEqual({ type: "json-schema", schema })
   })
 
+  test("penalties and biases reach the sampler", async () => {
+    const biased = { frequency_penalty: 0.5, presence_penalty: -1, logit_bias: { 7: -100, 12: 3.5 } }
+    await host.client.chat.completions.create({ model, messages: user("hi"), ...biased })
+    expect(host.engine.questions[0]).toMatchObject({
+      ...{ frequencyPenalty: 0.5, presencePenalty: -1, logitBias: { 7: -100, 12: 3.5 } },
+    })
+  })
+
   test.each([
     [{ messages: [] }, "messages"],
     [{ temperature: 3 }, "temperature"],
     [{ stop: ["a", "b", "c", "d", "e"] }, "stop"],
-    [{ frequency_penalty: 1 }, "frequency_penalty"],
-    [{ logit_bias: { 1: 2 } }, "logit_bias"],
+    [{ frequency_penalty: 3 }, "frequency_penalty"],
+    [{ logit_bias: { 1: 200 } }, "logit_bias.1"],
+    [{ logit_bias: { one: 2 } }, "logit_bias.one"],
     [{ functions: [{ name: "f" }] }, "functions"],
     [{ top_logprobs: 3 }, "top_logprobs"],
     [{ modalities: ["audio"] }, "audio"],
