@@ -3,8 +3,8 @@ import type { Sound } from "../session/index.ts"
 
 type Piece = { readonly samples: Int16Array; readonly rateHz: number; readonly startMs: number; readonly endMs: number }
 
-const MAX_RECENT_MS = 120_000
-const MAX_KEPT_MS = 120_000
+const MAX_RECENT_MS = 60_000
+const MAX_KEPT_MS = 60_000
 
 function to16Bit(pcm: Float32Array): Int16Array {
   const samples = new Int16Array(pcm.length)

@@ -5,26 +5,19 @@
  */
 import type { EngineCall } from "../engine/index.ts"
 import { RealtimeInputError, type RealtimeSessionObject } from "../protocol/index.ts"
-import type { AnswerEvent, CallEvent, CallOptions, CallSnapshot, Sound } from "../session/index.ts"
+import type { AnswerEvent, CallEvent, CallOptions, Sound } from "../session/index.ts"
 import { BackendError, ConfigError, InputError } from "../util/index.ts"
 import { readAgain } from "./realtime-context.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import type { SessionShared } from "./realtime-parts.ts"
 import { callOptions } from "./realtime-settings.ts"
+import { SavedStates } from "./saved-states.ts"
 
 /** Larger states are not saved: they would travel between processes after every answer. */
 const MAX_SAVED_BYTES = 32 * 1024 * 1024
 /** States above a mebibyte are saved no more often; what was said since is read again. */
 const SAVE_EVERY_MS = 10_000
 const OFTEN_BYTES = 1024 * 1024
-
-type Saved = {
-  readonly snapshot: CallSnapshot
-  readonly key: string
-  /** Items that the state knows. */
-  readonly itemIds: ReadonlySet<string>
-  readonly heardMs: number
-}
 
 export type SessionCallParts = {
   readonly onEvent: (event: CallEvent) => void
@@ -42,7 +35,7 @@ export class SessionCall {
   #key = ""
   /** What the call was opened for. */
   #settings: RealtimeSessionObject | undefined
-  #saved: Saved | undefined
+  readonly #states: SavedStates
   #savedAtMs = Number.NEGATIVE_INFINITY
   /** The last call ended because its engine did. */
   #failed: boolean = false as boolean
@@ -62,6 +55,7 @@ export class SessionCall {
     this.#shared = shared
     this.#items = items
     this.#parts = parts
+    this.#states = shared.parts.savedStates ?? new SavedStates()
   }
 
   /** Pieces of work that the engine has not taken yet. */
@@ -194,7 +188,8 @@ export class SessionCall {
   async #make(options: CallOptions, key: string): Promise<EngineCall> {
     const { parts, send, stop } = this.#shared
     const isFirst = this.#generation === 1
-    const saved = this.#saved?.key === key ? this.#saved : undefined
+    const state = this.#states.get(this)
+    const saved = state?.key === key ? state : undefined
     const missing = this.#items.all.filter(({ id, status }) => status !== "in_progress" && !saved?.itemIds.has(id))
     const open = this.#parts.uncommitted()
     const generation = this.#generation
@@ -225,7 +220,7 @@ export class SessionCall {
     // Keys and values of every layer, no wider than its hidden states.
     const atMost = (promptTokens + completionTokens) * layers * hiddenSize * 2 * 4
     if (atMost > (parts.maxSavedBytes ?? MAX_SAVED_BYTES)) {
-      this.#saved = undefined
+      this.#states.delete(this)
       return
     }
     const now = (parts.nowMs ?? Date.now)()
@@ -237,13 +232,13 @@ export class SessionCall {
       const itemIds = new Set(this.#items.all.filter(({ status }) => status !== "in_progress").map(({ id }) => id))
       const heardMs = this.#heardMs
       const snapshot = await call.snapshot()
-      if (key === this.#key) this.#saved = { snapshot, key, itemIds, heardMs }
+      if (key === this.#key && !this.#shared.closed) this.#states.set(this, { snapshot, key, itemIds, heardMs })
     })
   }
 
   /** An item is no longer what it was when the state was saved. */
   itemChanged(id: string): void {
-    if (this.#saved?.itemIds.has(id)) this.#saved = undefined
+    if (this.#states.get(this)?.itemIds.has(id)) this.#states.delete(this)
   }
 
   /** What went wrong with the engine ends the call; what was wrong with the request does not. */
@@ -268,6 +263,7 @@ export class SessionCall {
   }
 
   async close(): Promise<void> {
+    this.#states.delete(this)
     await this.#call?.then((open) => open.close()).catch(() => undefined)
   }
 }

@@ -12,6 +12,7 @@ import {
 import type { AnswerEvent, Sound } from "../session/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import type { RateState } from "./auth.ts"
+import type { SavedStates } from "./saved-states.ts"
 
 export type RealtimeSessionParts = {
   readonly engine: Engine
@@ -33,6 +34,8 @@ export type RealtimeSessionParts = {
   readonly maxItems?: number
   /** More uncommitted sound than this is refused. */
   readonly maxBufferMs?: number
+  /** Where states of calls are kept; of its own when absent. */
+  readonly savedStates?: SavedStates
   /** Larger states of calls are not saved for an engine that dies. */
   readonly maxSavedBytes?: number
   /** Counts a response against its owner's rate. @throws RealtimeInputError when there were too many */

@@ -15,6 +15,7 @@ import type { LogFields, Logger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
 import { attachRealtime, type RealtimeLimits, type RealtimeServer } from "./realtime-socket.ts"
 import { fetchRemote, type RemoteParts } from "./remote.ts"
+import { SavedStates } from "./saved-states.ts"
 import { SpokenAnswers } from "./spoken-answers.ts"
 import { Voices } from "./voices.ts"
 
@@ -110,6 +111,7 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
     ...{ engine: source.engine, model, keys, secrets, origins, admission: sessions, nowMs },
     whenReady: (signal) => source.whenReady(signal),
     decodeImage: context.decodeImage,
+    savedStates: new SavedStates(),
     voiceOf: (name, owner) => context.voices.find(name, owner),
     ...(rate ? { countResponse: (owner) => rate.take(owner) } : {}),
     onAnswer: (end) => metrics.answer(end),
