@@ -28,7 +28,7 @@ export class LoadClient {
   #turnEndedAt: number | undefined
 
   constructor(url: string, key: string) {
-    this.socket = new WebSocket(url, { headers: { authorization: `Bearer ${key}` } })
+    this.socket = new WebSocket(`${url}?queue=true`, { headers: { authorization: `Bearer ${key}` } })
     this.socket.on("error", (error) => this.#failures.push(`socket: ${error.message}`))
     this.#ready = new Promise((resolve) => {
       this.socket.on("message", (data: Buffer) => {

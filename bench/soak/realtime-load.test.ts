@@ -3,7 +3,7 @@ import { expect, test } from "vitest"
 import { realtimeLoad } from "./realtime-load.ts"
 
 test("silent and speaking connections lose nothing beside hostile ones; slow readers are cut", async () => {
-  const result = await realtimeLoad({ idle: 12, speaking: 3, seconds: 14, hostile: 300 })
+  const result = await realtimeLoad({ idle: 12, speaking: 3, seconds: 14, hostile: 300, callSeconds: 9 })
   expect(result.turns).toBeGreaterThanOrEqual(3)
   expect(result.latenciesMs.length).toBeGreaterThan(50)
   expect(result.firstSoundMs.length).toBeGreaterThan(0)

@@ -24,6 +24,8 @@ export type Load = {
   readonly speaking: number
   readonly seconds: number
   readonly hostile: number
+  /** Who speaks hangs up after so long and calls again, so that contexts end growing. */
+  readonly callSeconds?: number
 }
 
 export type LoadResult = {
@@ -95,16 +97,28 @@ function turnOf(caller: number): Buffer {
 
 const sorted = (values: readonly number[]) => [...values].sort((a, b) => a - b)
 
-export async function realtimeLoad({ idle, speaking, seconds, hostile }: Load): Promise<LoadResult> {
+export async function realtimeLoad({ idle, speaking, seconds, hostile, callSeconds = 45 }: Load): Promise<LoadResult> {
   const data = mkdtempSync(join(tmpdir(), "omni-load-"))
   const server = await startServer(data)
   const stop = new AbortController()
   try {
     const url = `${server.url.replace("http", "ws")}/v1/realtime`
-    const clients = Array.from({ length: idle + speaking }, () => new LoadClient(url, KEY))
+    const clients = Array.from({ length: idle }, () => new LoadClient(url, KEY))
+    const wrong: string[] = []
+    /** One call after the other. */
+    const callAgain = async (caller: number) => {
+      while (!stop.signal.aborted) {
+        const client = new LoadClient(url, KEY)
+        clients.push(client)
+        await client.open()
+        const end = AbortSignal.any([stop.signal, AbortSignal.timeout(callSeconds * 1000)])
+        await Promise.all([client.ask(1000, end), client.speak(turnOf(caller), end)])
+        wrong.push(...(await client.close()))
+      }
+    }
     await Promise.all(clients.map((client) => client.open()))
-    const work = clients.map((client, i) => client.ask(i < speaking ? 1000 : 5000, stop.signal))
-    work.push(...clients.slice(0, speaking).map((client, i) => client.speak(turnOf(i), stop.signal)))
+    const work = clients.map((client) => client.ask(5000, stop.signal))
+    work.push(...Array.from({ length: speaking }, (_, i) => callAgain(i)))
     const serverMemory: number[] = []
     const engineMemory: number[] = []
     const megabytes = async (name: string) => ((await server.metrics()).get(name) ?? 0) / 2 ** 20
@@ -119,10 +133,10 @@ export async function realtimeLoad({ idle, speaking, seconds, hostile }: Load): 
     const latenciesMs = all(({ latenciesMs: own }) => own)
     const counts = clients.map((client) => client.latenciesMs.length)
     const attack = await attacked(server, hostile)
-    const hostileLatenciesMs = clients.flatMap((client, i) => client.latenciesMs.slice(counts[i]))
+    const hostileLatenciesMs = clients.flatMap((client, i) => client.latenciesMs.slice(counts[i] ?? 0))
     stop.abort()
     await Promise.all(work)
-    const wrong = (await Promise.all(clients.map((client) => client.close()))).flat()
+    wrong.push(...(await Promise.all(clients.slice(0, idle).map((client) => client.close()))).flat())
     if (wrong.length > 0) throw new Error(`expected nothing lost, got ${[...new Set(wrong)].slice(0, 5).join("; ")}`)
     if (before === 0) throw new Error("expected answers to questions, got none")
     return {
