@@ -28,6 +28,7 @@ describe("on the reference interpreter", () => {
     "dvae_encode",
     "vocos",
     "speech_stream_short",
+    "speech_chat",
   ])
 })
 
