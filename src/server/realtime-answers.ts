@@ -101,14 +101,15 @@ export class RealtimeAnswers {
     const defined = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
     const update = { ...defined, ...(audio === undefined ? {} : { audio }) }
     const { session } = mergeSession(settings, update, this.#shared.spoken)
-    let generation = -1
+    const begunWith = this.#call.isOpen ? this.#call.generation : -1
+    let endedWith = -1
     const whole = outOfBand || options.input !== undefined || options.tools !== undefined
     const context = whole ? this.#context(options) : undefined
     const writer = new ResponseWriter({
       ...{ id: newId("resp"), conversationId: outOfBand ? null : conversationId, session, metadata: metadata ?? null },
       ...{ send, newId, addItem: outOfBand ? () => undefined : this.#addAnswered() },
       onDone: () => {
-        generation = this.#call.generation
+        endedWith = this.#call.generation
       },
     })
     if (rate) send({ type: "rate_limits.updated", rate_limits: [rate] })
@@ -126,7 +127,7 @@ export class RealtimeAnswers {
         writer.finish("failed", { error: { type, code } }, null)
         this.#shared.tell(error, eventId ?? null)
       } finally {
-        if (context && !outOfBand) this.#teach(writer, generation)
+        if (context && !outOfBand) this.#teach(writer, begunWith, endedWith)
         this.#running.delete(writer.id)
         if (!outOfBand && this.#replyAfter) {
           this.#replyAfter = false
@@ -219,10 +220,17 @@ export class RealtimeAnswers {
 
   /**
    * The call learns an answer that was made beside it, as far as it was told.
-   * @param generation of the call at the answer's end: one that took over since has read it
+   * @param begunWith generation of the call at the answer's beginning, -1 for none
+   * @param endedWith the same at its end
    */
-  #teach({ said, toolCalls }: ResponseWriter, generation: number): void {
-    if ((said === "" && toolCalls.length === 0) || !this.#call.isStill(generation)) return
+  #teach({ said, toolCalls }: ResponseWriter, begunWith: number, endedWith: number): void {
+    // A call that took over since has read the answer.
+    if ((said === "" && toolCalls.length === 0) || !this.#call.isStill(endedWith)) return
+    // One that was opened meanwhile has read what comes behind it.
+    if (begunWith !== endedWith) {
+      this.#call.outdate()
+      return
+    }
     void this.#call.enqueue((call) => call.append({ role: "assistant", text: said, toolCalls }))
   }
 
