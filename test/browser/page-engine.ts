@@ -104,6 +104,7 @@ export function pageEngine(heard: Heard): Engine {
     let speaking = false
     let quietMs = 0
     let ms = 0
+    let cutAnswer = -1
     return {
       async push({ pcm, frame, text }) {
         if (text !== undefined) heard.texts.push(text)
@@ -136,13 +137,18 @@ export function pageEngine(heard: Heard): Engine {
       },
       async interrupt({ heardMs } = {}) {
         stop = true
-        if (heardMs !== undefined) heard.cuts.push(heardMs)
+        if (heardMs !== undefined) {
+          // Stopped where it was sent, then cut where it was played: the last word counts.
+          if (cutAnswer === heard.answers) heard.cuts.pop()
+          heard.cuts.push(heardMs)
+          cutAnswer = heard.answers
+        }
         const text = ANSWER_WORDS.slice(0, Math.ceil((heardMs ?? ANSWER_MS) / PIECE_MS)).join("")
         return { text, heardMs: heardMs ?? ANSWER_MS }
       },
       async keep() {},
       async clear() {},
-      snapshot: () => Promise.reject(new Error("no snapshots here")),
+      snapshot: async () => ({ version: 1, model: "page", bytes: new Uint8Array() }),
       async close() {
         heard.closed++
       },
