@@ -30,7 +30,10 @@ const TAKE_OVER_MS = 10_000
  */
 export async function takeLock(
   path: string,
-  options: { readonly signal?: AbortSignal | undefined; readonly onWait?: ((pid: number) => void) | undefined } = {},
+  options: {
+    readonly signal?: AbortSignal | undefined
+    readonly onWait?: ((pid: number | undefined) => void) | undefined
+  } = {},
 ): Promise<FolderLock> {
   const owner: Owner = { pid: process.pid, host: hostname(), token: randomUUID() }
   await mkdir(dirname(path), { recursive: true }).catch(unwritable(path))
@@ -41,7 +44,7 @@ export async function takeLock(
       await breakLock(path, holder)
       continue
     }
-    if (waits === 0 && holder !== "none") options.onWait?.(holder?.pid ?? 0)
+    if (waits === 0 && holder !== "none") options.onWait?.(holder?.pid)
     await new Promise((resolve) => setTimeout(resolve, POLL_MS))
   }
   return heldLock(path, owner)

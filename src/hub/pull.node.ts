@@ -71,7 +71,8 @@ export async function pullModel(options: PullOptions): Promise<PullResult> {
   const { lockPath } = await layoutOf()
   await using lock = await takeLock(lockPath, {
     signal,
-    onWait: (pid) => onNote?.(`${where}: waiting for the process ${pid}, which is pulling it`),
+    // Who has just begun has not written its number yet.
+    onWait: (pid) => onNote?.(`${where}: waiting for ${pid ? `the process ${pid}` : "a process"}, which is pulling it`),
   })
   // Again, now that nobody else writes: the record of a plain folder may have changed while we waited.
   const layout = await layoutOf()
