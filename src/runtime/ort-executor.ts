@@ -50,7 +50,13 @@ export const ORT_TYPE: { readonly [D in DType]?: Tensor.Type } = {
   bool: "bool",
 }
 
-type OrtProgram = Program & { session: OrtSession | undefined }
+type OrtProgram = Program & {
+  session: OrtSession | undefined
+  /** Outputs that are read, with their dtypes. */
+  readonly outputs: readonly (readonly [name: string, dtype: DType])[]
+  /** Outputs that stay on the device: each slot's keys and values with the new rows. */
+  readonly present: readonly (readonly [slot: string, keys: string, values: string])[]
+}
 
 /** Inputs are wrapped, not copied. */
 export function toOrt(api: Pick<OrtApi, "Tensor">, value: HostTensor): Tensor {
@@ -69,29 +75,19 @@ function weightBytes(weights: WeightStore, name: string, dtype: DType, shape: re
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
-/** Outputs that stay on the device. */
-function presentNames(graph: Graph): string[] {
-  return graph.cacheSlots.flatMap((slot) =>
-    slot.present ? [presentName(slot, "keys"), presentName(slot, "values")] : [],
-  )
-}
-
 export function createOrtExecutor({ device, target, api }: OrtOptions): Executor {
   const programs = new Set<OrtProgram>()
   const caches = new DeviceCaches(api, (value) => toOrt(api, value))
   /** The cache's slots as the device has them. */
-  const deviceFeeds = async (graph: Graph, cache: KvCache) => {
-    const names = graph.cacheSlots.map(({ name }) => name)
+  const deviceFeeds = async (names: readonly string[], cache: KvCache) => {
     const slots = await caches.slotsOf(cache, names)
-    return Object.fromEntries(
-      names.flatMap((name) => {
-        const { keys, values } = slots.get(name)!
-        return [
-          [`${name}.keys`, keys],
-          [`${name}.values`, values],
-        ]
-      }),
-    )
+    const feeds: { [name: string]: Tensor } = {}
+    for (const name of names) {
+      const { keys, values } = slots.get(name)!
+      feeds[`${name}.keys`] = keys
+      feeds[`${name}.values`] = values
+    }
+    return feeds
   }
   let bits: Promise<ActivationBits> | undefined
   const executor: Executor = {
@@ -112,9 +108,13 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
         (name, dtype, shape) => weights.locate?.(name) ?? weightBytes(weights, name, dtype, shape),
         { cachesHaveRoom: true }, // createCache reserves some
       )
+      const present = lowered.cacheSlots
+        .filter((slot) => slot.present)
+        .map((slot) => [slot.name, presentName(slot, "keys"), presentName(slot, "values")] as const)
+      const onDevice = present.flatMap(([, keys, values]) => [keys, values])
       let session: OrtSession
       try {
-        session = await api.createSession(model, weights, presentNames(lowered))
+        session = await api.createSession(model, weights, onDevice)
       } catch (cause) {
         if (cause instanceof BackendError) throw cause
         throw new BackendError(`${graph.name}: expected ${device} to accept the graph, got: ${errorText(cause)}`, {
@@ -124,6 +124,10 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       const program: OrtProgram = {
         graph: lowered,
         session,
+        outputs: [...modelOutputs(lowered)]
+          .filter(([name]) => !onDevice.includes(name))
+          .map(([name, { dtype }]) => [name, dtype]),
+        present,
         async release() {
           programs.delete(program)
           const live = program.session
@@ -136,17 +140,19 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
     },
     createCache: (spec, rows) => new KvCache(spec, rows),
     async run(program, feeds, options = {}) {
-      const { graph, session } = program as OrtProgram
+      const { graph, session, outputs: wanted, present } = program as OrtProgram
       if (!session) throw new BackendError(`${graph.name}: expected a live program, got a released one`)
       const all = withCache(graph, feeds, options)
       bindFeeds(graph, all)
-      const { cache } = options
-      const onDevice = cache && graph.cacheSlots.some(({ present }) => present)
+      const cache = present.length > 0 ? options.cache : undefined
       const ortFeeds: { [name: string]: Tensor } = {}
       for (const [name, value] of Object.entries(all)) {
         if (session.inputNames.includes(name)) ortFeeds[name] = toOrt(api, value)
       }
-      if (onDevice) Object.assign(ortFeeds, await deviceFeeds(graph, cache))
+      if (cache) {
+        const names = present.map(([slot]) => slot)
+        Object.assign(ortFeeds, await deviceFeeds(names, cache))
+      }
       let results: InferenceSession.ReturnType
       try {
         results = await session.run(ortFeeds)
@@ -154,20 +160,17 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
         throw new BackendError(`${graph.name}: ${device} failed to run: ${errorText(cause)}`, { cause })
       }
       const outputs: { [name: string]: HostTensor } = {}
-      const present = new Set(presentNames(graph))
-      for (const [name, value] of modelOutputs(graph)) {
-        if (!present.has(name)) outputs[name] = fromOrt(results[name] as Tensor, value.dtype)
-      }
-      if (!onDevice) return takeNewRows(graph, outputs as Feeds, options)
+      for (const [name, dtype] of wanted) outputs[name] = fromOrt(results[name] as Tensor, dtype)
+      if (!cache) return takeNewRows(graph, outputs, options)
       const slots = new Map(
-        graph.cacheSlots.map((slot) => {
-          const part = (which: "keys" | "values") => results[presentName(slot, which)] as Tensor
-          return [slot.name, { keys: part("keys"), values: part("values") }]
-        }),
+        present.map(([slot, keys, values]) => [
+          slot,
+          { keys: results[keys] as Tensor, values: results[values] as Tensor },
+        ]),
       )
       let rest: Feeds = {}
       caches.replace(cache, slots, () => {
-        rest = takeNewRows(graph, outputs as Feeds, options)
+        rest = takeNewRows(graph, outputs, options)
       })
       return rest
     },

@@ -97,8 +97,12 @@ export async function probeActivationBits(executor: Compiler): Promise<Activatio
 }
 
 /** Runs both quantized products on a device; takes some tens of milliseconds. */
-export async function probeIntegers(executor: Compiler, now: () => number): Promise<IntegerProbe> {
-  const activationBits = await probeActivationBits(executor)
+export async function probeIntegers(
+  executor: Compiler & Pick<Executor, "activationBits">,
+  now: () => number,
+): Promise<IntegerProbe> {
+  // The executor keeps its answer: loading asks once.
+  const activationBits = await executor.activationBits().catch(() => null)
   const int8 = await compileInt8(executor, activationBits ?? 8)
   const int4 = await compileInt4(executor)
   try {
