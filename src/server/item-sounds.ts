@@ -1,26 +1,11 @@
 /** @file Sound of a Realtime session that may be needed again, as 16-bit samples and never more than a bounded length. */
+import { concatPcm, floatToInt16, int16ToFloat } from "../audio/index.ts"
 import type { Sound } from "../session/index.ts"
 
 type Piece = { readonly samples: Int16Array; readonly rateHz: number; readonly startMs: number; readonly endMs: number }
 
 const MAX_RECENT_MS = 60_000
 const MAX_KEPT_MS = 60_000
-
-function to16Bit(pcm: Float32Array): Int16Array {
-  const samples = new Int16Array(pcm.length)
-  for (let i = 0; i < pcm.length; i++) samples[i] = Math.max(-32_768, Math.min(32_767, Math.round(pcm[i]! * 32_768)))
-  return samples
-}
-
-function toSound(pieces: readonly { readonly samples: Int16Array }[], sampleRateHz: number): Sound {
-  const pcm = new Float32Array(pieces.reduce((sum, { samples }) => sum + samples.length, 0))
-  let at = 0
-  for (const { samples } of pieces) {
-    for (let i = 0; i < samples.length; i++) pcm[at + i] = samples[i]! / 32_768
-    at += samples.length
-  }
-  return { pcm, sampleRateHz }
-}
 
 /** The latest sound on one clock, for cutting turns out of it. */
 export class RecentSound {
@@ -35,7 +20,7 @@ export class RecentSound {
   push(pcm: Float32Array, rateHz: number): void {
     const startMs = this.endMs
     this.endMs = startMs + (pcm.length * 1000) / rateHz
-    this.#pieces.push({ samples: to16Bit(pcm), rateHz, startMs, endMs: this.endMs })
+    this.#pieces.push({ samples: floatToInt16(pcm), rateHz, startMs, endMs: this.endMs })
     while (this.#pieces.length > 1 && this.endMs - this.#pieces[0]!.endMs > this.#mostMs) this.#pieces.shift()
   }
 
@@ -53,9 +38,9 @@ export class RecentSound {
       .filter((piece) => piece.rateHz === rateHz)
       .map(({ samples, startMs }) => {
         const at = (ms: number) => Math.max(0, Math.round(((ms - startMs) / 1000) * rateHz))
-        return { samples: samples.subarray(at(fromMs), at(toMs)) }
+        return int16ToFloat(samples.subarray(at(fromMs), at(toMs)))
       })
-    return toSound(parts, rateHz)
+    return { pcm: concatPcm(parts), sampleRateHz: rateHz }
   }
 
   clear(): void {
@@ -75,7 +60,7 @@ export class ItemSounds {
 
   set(id: string, { pcm, sampleRateHz }: Sound): void {
     this.delete(id)
-    const sound = { samples: to16Bit(pcm), rateHz: sampleRateHz }
+    const sound = { samples: floatToInt16(pcm), rateHz: sampleRateHz }
     this.#sounds.set(id, sound)
     this.#ms += lengthMs(sound)
     for (const oldest of this.#sounds.keys()) {
@@ -86,7 +71,7 @@ export class ItemSounds {
 
   get(id: string): Sound | undefined {
     const sound = this.#sounds.get(id)
-    return sound && toSound([sound], sound.rateHz)
+    return sound && { pcm: int16ToFloat(sound.samples), sampleRateHz: sound.rateHz }
   }
 
   delete(id: string): void {
