@@ -5,7 +5,15 @@
  */
 import { flushed, sendInOrder, silence } from "./call-interrupt.ts"
 import { onServerEvent } from "./call-server.ts"
-import { type CallEffect, type CallEvent, type CallState, type CloseCause, IDLE, type Step } from "./call-state.ts"
+import {
+  type CallEffect,
+  type CallEvent,
+  type CallState,
+  type CloseCause,
+  IDLE,
+  NO_CONNECTION,
+  type Step,
+} from "./call-state.ts"
 import { type CallSettings, SETTINGS_EVENT, sessionOf } from "./settings.ts"
 
 const FIRST_DELAY_MS = 500
@@ -85,35 +93,7 @@ function hangUp(state: CallState, notice: CallState["notice"]): Step {
 /** The state without what belonged to the connection. */
 function disconnected(state: CallState): CallState {
   const lines = state.lines.map((line) => (line.state === "open" ? { ...line, state: "done" as const } : line))
-  const {
-    queue,
-    hearing,
-    talking,
-    talkedMs,
-    answer,
-    flushing,
-    afterFlush,
-    silenced,
-    askedAtMs,
-    sentMs,
-    sentAtMs,
-    spoken,
-  } = IDLE
-  const fresh = {
-    queue,
-    hearing,
-    talking,
-    talkedMs,
-    answer,
-    flushing,
-    afterFlush,
-    silenced,
-    askedAtMs,
-    sentMs,
-    sentAtMs,
-    spoken,
-  }
-  return { ...state, ...fresh, lines }
+  return { ...state, ...NO_CONNECTION, lines }
 }
 
 /** Delay before connection number `attempt` is tried, without jitter. */

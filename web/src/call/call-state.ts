@@ -96,15 +96,9 @@ export type CallState = {
   readonly nextId: number
 }
 
-export const IDLE: CallState = {
-  phase: "idle",
-  mode: "voice",
-  settings: DEFAULT_SETTINGS,
-  notice: undefined,
+/** What belongs to a connection, before there is one. */
+export const NO_CONNECTION = {
   queue: undefined,
-  attempt: 0,
-  muted: false,
-  hushMs: 0,
   talking: false,
   talkedMs: 0,
   hearing: false,
@@ -112,12 +106,23 @@ export const IDLE: CallState = {
   flushing: undefined,
   afterFlush: [],
   silenced: [],
-  lines: [],
-  timings: [],
   askedAtMs: undefined,
   sentMs: 0,
   sentAtMs: 0,
   spoken: false,
+} satisfies Partial<CallState>
+
+export const IDLE: CallState = {
+  ...NO_CONNECTION,
+  phase: "idle",
+  mode: "voice",
+  settings: DEFAULT_SETTINGS,
+  notice: undefined,
+  attempt: 0,
+  muted: false,
+  hushMs: 0,
+  lines: [],
+  timings: [],
   nextId: 1,
 }
 
