@@ -3,7 +3,9 @@
  * of a block is found by search: for each way of rounding in a short list, the best scale follows by least squares, and
  * the pair with the smallest squared error wins.
  */
+
 import { invariant } from "../util/index.ts"
+import { dequantizeBlocks } from "./dequantize.ts"
 
 /**
  * Where the largest weight of a block lands on the code axis, towards -8, before rounding: beyond 8.5 it is clipped for
@@ -163,17 +165,7 @@ function bestPeak(scaled: Int32Array, length: number): number {
 export function dequantizeInt4(
   codes: Uint8Array,
   scales: Float32Array,
-  { width, blockSize }: { readonly width: number; readonly blockSize: number },
+  shape: { readonly width: number; readonly blockSize: number },
 ): Float32Array {
-  const blocks = Math.ceil(width / blockSize)
-  const rows = scales.length / blocks
-  const out = new Float32Array(rows * width)
-  for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < width; i++) {
-      const at = row * blocks * blockSize + i
-      const code = ((codes[at >> 1]! >> (4 * (at & 1))) & 15) - 8
-      out[row * width + i] = code * scales[row * blocks + Math.floor(i / blockSize)]!
-    }
-  }
-  return out
+  return dequantizeBlocks(scales, shape, (at) => ((codes[at >> 1]! >> (4 * (at & 1))) & 15) - 8)
 }

@@ -2,7 +2,9 @@
  * @file 8 bits in blocks: blocks of a row share one scale, symmetric codes from -127 to 127, stored + 128 in the rows'
  * own order, as the kernels for one row read them.
  */
+
 import { invariant } from "../util/index.ts"
+import { dequantizeBlocks } from "./dequantize.ts"
 
 /** Where quantized rows go: the arrays of the whole weight, and the first row that is written. */
 export type Int8BlocksTarget = {
@@ -47,16 +49,7 @@ export function quantizeInt8Blocks(rows: Float32Array, width: number, target: In
 export function dequantizeInt8Blocks(
   codes: Uint8Array,
   scales: Float32Array,
-  { width, blockSize }: { readonly width: number; readonly blockSize: number },
+  shape: { readonly width: number; readonly blockSize: number },
 ): Float32Array {
-  const blocks = Math.ceil(width / blockSize)
-  const rows = scales.length / blocks
-  const out = new Float32Array(rows * width)
-  for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < width; i++) {
-      const scale = scales[row * blocks + Math.floor(i / blockSize)]!
-      out[row * width + i] = (codes[row * blocks * blockSize + i]! - 128) * scale
-    }
-  }
-  return out
+  return dequantizeBlocks(scales, shape, (at) => codes[at]! - 128)
 }
