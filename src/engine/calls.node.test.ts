@@ -257,7 +257,7 @@ test.each([
         expect((await answer(call)).at(-1)!.type).toBe("turn-end")
         await call.close()
       }),
-      { numRuns: 30 },
+      { numRuns: 60 },
     )
   },
 )
