@@ -1,14 +1,13 @@
 /** @file `omni chat "text"`: one question, with pictures and sound, the answer streamed. */
 import { defineCommand } from "citty"
-import { startEngine } from "../engine/index.node.ts"
 import { readImage, readSoundInput } from "../media/index.ts"
 import type { ContentPart } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
 import { MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { answerLength, loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
 import { textArgument } from "./standard-input.ts"
+import { answerLength, withModel } from "./with-model.ts"
 
 const FLAGS = {
   text: { type: "positional", description: "what you say, or - to read it from standard input", required: true },
@@ -44,13 +43,7 @@ export const chat = defineCommand({
     const sampling = samplingOptions(args)
     await interruptible(async (signal) => {
       const content = await contentOf(text, args, signal)
-      const options = await loadOptions(args, { signal, onProgress: output.progress })
-      const engine = startEngine()
-      try {
-        const info = await engine.load(options, { signal, onProgress: output.progress })
-        output.done()
-        output.record({ type: "loaded", ...info })
-        noteUntrained(output, info)
+      await withModel(args, { output, signal }, async ({ engine, info }) => {
         const messages = [
           ...(args.system === undefined ? [] : [{ role: "system" as const, content: args.system }]),
           { role: "user" as const, content },
@@ -68,10 +61,7 @@ export const chat = defineCommand({
             )
           }
         }
-      } finally {
-        output.done()
-        await engine.close()
-      }
+      })
     })
   },
 })

@@ -1,6 +1,5 @@
 /** @file `omni live`: files play microphone and camera, the answer comes as text and sound. The main job, headless. */
 import { defineCommand } from "citty"
-import { startEngine } from "../engine/index.node.ts"
 import type { EngineCall, ModelInfo } from "../engine/index.ts"
 import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { readAudioFile } from "../media/index.ts"
@@ -8,11 +7,11 @@ import type { AnswerEvent, CallEvent } from "../session/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import { choice, MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { answerLength, loadOptions, noteUntrained } from "./load-options.ts"
 import { type MediaInput, openMedia } from "./media-input.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
 import { createOutput, type Output } from "./output.ts"
 import { createPlayer } from "./play.ts"
+import { answerLength, withModel } from "./with-model.ts"
 
 const PACES = ["max", "realtime"] as const
 const BEHAVIOURS = ["live", "reference"] as const
@@ -57,14 +56,8 @@ export const live = defineCommand({
       const media = await openMedia(args, { behaviour, signal })
       if (args.turns && !media.hasSound) throw new ConfigError("--turns: expected sound to find turns in, got none")
       const voice = args.voice === undefined ? undefined : await readAudioFile(args.voice, { signal })
-      const options = await loadOptions(args, { signal, onProgress: output.progress })
-      const engine = startEngine()
-      try {
-        const info = await engine.load(options, { signal, onProgress: output.progress })
-        output.done()
-        output.record({ type: "loaded", ...info })
-        checkAbilities(info, media, args.out)
-        noteUntrained(output, info)
+      const check = (info: ModelInfo) => checkAbilities(info, media, args.out)
+      await withModel(args, { output, signal, check }, async ({ engine, info }) => {
         const turns = new Turns(output)
         const call = await engine.call(
           {
@@ -104,10 +97,7 @@ export const live = defineCommand({
           output.record({ type: "written", file: args.out, audioMs })
         }
         await call.close()
-      } finally {
-        output.done()
-        await engine.close()
-      }
+      })
     })
   },
 })

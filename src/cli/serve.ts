@@ -18,8 +18,8 @@ import {
 import { ConfigError } from "../util/index.ts"
 import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions, noteUntrained } from "./load-options.ts"
 import { createOutput } from "./output.ts"
+import { loadOptions, noteUntrained } from "./with-model.ts"
 
 const PAGE = join(import.meta.dirname, "..", "..", "web", "dist")
 

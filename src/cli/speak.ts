@@ -1,17 +1,17 @@
 /** @file `omni speak "text" --out x.wav`: reads a text aloud, as the server's `/v1/audio/speech` does. */
 import { defineCommand } from "citty"
 import { encodePcm, wavHeader } from "../audio/index.ts"
-import { startEngine } from "../engine/index.node.ts"
+import type { ModelInfo } from "../engine/index.ts"
 import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { readSoundInput } from "../media/index.ts"
 import { readAloudQuestions } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
 import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions, noteUntrained } from "./load-options.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
 import { createOutput } from "./output.ts"
 import { textArgument } from "./standard-input.ts"
+import { withModel } from "./with-model.ts"
 
 const FLAGS = {
   text: { type: "positional", description: "what is read, or - to read it from standard input", required: true },
@@ -39,15 +39,10 @@ export const speak = defineCommand({
     await interruptible(async (signal) => {
       const voice =
         args.voice === undefined ? undefined : await readSoundInput(args.voice, { source: args.voice, signal })
-      const options = await loadOptions(args, { signal, onProgress: output.progress })
-      const engine = startEngine()
-      try {
-        const info = await engine.load(options, { signal, onProgress: output.progress })
-        output.done()
-        output.record({ type: "loaded", ...info })
-        if (!info.speaks)
-          throw new ConfigError(`--model: expected a model that speaks, got ${info.name}, which does not`)
-        noteUntrained(output, info)
+      const check = ({ speaks, name }: ModelInfo) => {
+        if (!speaks) throw new ConfigError(`--model: expected a model that speaks, got ${name}, which does not`)
+      }
+      await withModel(args, { output, signal, check }, async ({ engine }) => {
         const began = performance.now()
         let firstMs: number | undefined
         let samples = 0
@@ -76,10 +71,7 @@ export const speak = defineCommand({
         const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`
         const first = firstMs === undefined ? "no sound" : `first sound after ${seconds(firstMs)}`
         output.note(`${first}, ${seconds(audioMs)} of sound in ${seconds(performance.now() - began)}`)
-      } finally {
-        output.done()
-        await engine.close()
-      }
+      })
     })
   },
 })

@@ -1,8 +1,7 @@
 /** @file `omni transcribe FILE…`: writes down what is said in recordings, as the server's `/v1/audio/transcriptions` does. */
 import { basename, extname, join } from "node:path"
 import { defineCommand } from "citty"
-import { startEngine } from "../engine/index.node.ts"
-import type { EngineClient } from "../engine/index.ts"
+import type { EngineClient, ModelInfo } from "../engine/index.ts"
 import { readSoundInput } from "../media/index.ts"
 import {
   type Sound,
@@ -16,10 +15,10 @@ import {
 import { ConfigError, errorText, InputError } from "../util/index.ts"
 import { choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
-import { loadOptions, noteUntrained } from "./load-options.ts"
 import { checkOutFolder, writeWhole } from "./out-file.ts"
 import { createOutput, type Output } from "./output.ts"
 import { readStandardInput } from "./standard-input.ts"
+import { withModel } from "./with-model.ts"
 
 const FORMATS = ["text", "json", "srt", "vtt"] as const
 type Format = (typeof FORMATS)[number]
@@ -63,14 +62,10 @@ export const transcribe = defineCommand({
     await interruptible(async (signal) => {
       // What is wrong with the first recording is told before a model is loaded.
       const first = await readRecording(files[0]!, signal)
-      const options = await loadOptions(args, { signal, onProgress: output.progress })
-      const engine = startEngine()
-      try {
-        const info = await engine.load(options, { signal, onProgress: output.progress })
-        output.done()
-        output.record({ type: "loaded", ...info })
-        if (!info.hears) throw new ConfigError(`--model: expected a model that hears, got ${info.name}, which does not`)
-        noteUntrained(output, info)
+      const check = ({ hears, name }: ModelInfo) => {
+        if (!hears) throw new ConfigError(`--model: expected a model that hears, got ${name}, which does not`)
+      }
+      await withModel(args, { output, signal, check }, async ({ engine }) => {
         for (const [i, file] of files.entries()) {
           try {
             const sound = i === 0 ? first : await readRecording(file, signal)
@@ -100,10 +95,7 @@ export const transcribe = defineCommand({
             process.exitCode = 2
           }
         }
-      } finally {
-        output.done()
-        await engine.close()
-      }
+      })
     })
   },
 })

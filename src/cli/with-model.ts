@@ -1,5 +1,6 @@
-/** @file What commands that load a model make of their flags. */
-import { DEVICES, type LoadOptions, type ModelInfo, QUANTIZE_KINDS } from "../engine/index.ts"
+/** @file The way of commands from flags to a loaded model, and back. */
+import { startEngine } from "../engine/index.node.ts"
+import { DEVICES, type EngineClient, type LoadOptions, type ModelInfo, QUANTIZE_KINDS } from "../engine/index.ts"
 import { cacheFolder, modelFolder } from "../omni.models.node.ts"
 import type { AnswerOptions } from "../session/index.ts"
 import { choice, numberFlag } from "./flags.ts"
@@ -25,6 +26,34 @@ export async function loadOptions(
     model: await modelFolder(model, process.env, waiting),
     cacheFolder: cacheFolder(process.env),
     ...(count === undefined ? {} : { threads: count }),
+  }
+}
+
+type Loaded = { readonly engine: EngineClient; readonly info: ModelInfo }
+
+/**
+ * Loads the model of the flags, with progress and a record, and closes it whatever happens.
+ * @param check throws where the model lacks something, before its answers are asked for
+ * @throws what loading, `check` and `work` throw
+ */
+export async function withModel(
+  flags: ModelFlags,
+  { output, signal, check }: { output: Output; signal: AbortSignal; check?: (info: ModelInfo) => void },
+  work: (loaded: Loaded) => Promise<void>,
+): Promise<void> {
+  const waiting = { signal, onProgress: output.progress }
+  const options = await loadOptions(flags, waiting)
+  const engine = startEngine()
+  try {
+    const info = await engine.load(options, waiting)
+    output.done()
+    output.record({ type: "loaded", ...info })
+    check?.(info)
+    noteUntrained(output, info)
+    await work({ engine, info })
+  } finally {
+    output.done()
+    await engine.close()
   }
 }
 
