@@ -77,8 +77,10 @@ export function attentionInputs(inputs: readonly Value[], { cached, masked }: At
 
 /**
  * Scores of the past and of the new part are separate products, joined only for the softmax, so that a cache that the
- * runtime owns is read where it lies. Heads that share keys are rows of one matrix: [B, G, (H/G)·T, K]. Values are the
- * left operand, read along their long axis: at 4,096 positions that streams twice as fast as the other way round.
+ * runtime owns is read where it lies. Heads that share keys are rows of one matrix: [B, G, (H/G)·T, K]; then values are
+ * the left operand, read along their long axis: at 4,096 positions that streams twice as fast as the other way round.
+ * Where each head has keys of its own, one new position is one row, and ONNX Runtime has a kernel for a row that is the
+ * left operand and not scaled: a fifth of the time of packing the cache. So queries are scaled beforehand.
  */
 function expandAttention(g: Graph, inputs: readonly Value[], attrs: AttentionAttrs): Value[] {
   const { heads, kvHeads, scale } = attrs
@@ -88,19 +90,22 @@ function expandAttention(g: Graph, inputs: readonly Value[], attrs: AttentionAtt
   const shared = heads / kvHeads
   const split = (x: Value, count: number) => g.transpose(g.reshape(x, [batch!, x.shape[1]!, count, size]), [0, 2, 1, 3])
   const rows = dimMul(shared, steps!)
-  const queries = g.reshape(split(q, heads), [batch!, kvHeads, rows, size]) // [B, G, (H/G)·T, K]
+  const queries = g.reshape(split(g.scale(q, scale), heads), [batch!, kvHeads, rows, size]) // [B, G, (H/G)·T, K]
   const keys = split(k, kvHeads) // [B, G, T, K]
   const values = split(v, kvHeads)
-  const score = (against: Value) => g.matmul(queries, against, { transB: true, alpha: scale })
+  const score = (against: Value) => g.matmul(queries, against, { transB: true })
   const scores = past ? g.concat([score(past.keys), score(keys)], 3) : score(keys) // [B, G, (H/G)·T, S + T]
   const weights = softmaxScores(g, scores, steps!, shared, mask)
   const length = past ? past.keys.shape[2]! : 0
   const fresh = past ? g.slice(weights, 3, length, scores.shape[3]!) : weights
-  if (!past) {
-    const perHead = g.reshape(g.matmul(fresh, values), [batch!, heads, steps!, size])
+  const spent = past && g.slice(weights, 3, 0, length) // [B, G, (H/G)·T, S]
+  if (!past || shared === 1) {
+    const mixed = g.matmul(fresh, values) // [B, G, (H/G)·T, K]
+    const all = past ? g.add(g.matmul(spent!, past.values, { transB: true }), mixed) : mixed
+    const perHead = g.reshape(all, [batch!, heads, steps!, size])
     return [g.reshape(g.transpose(perHead, [0, 2, 1, 3]), q.shape)]
   }
-  const fromPast = g.matmul(past.values, g.slice(weights, 3, 0, length), { transB: true }) // [B, G, K, (H/G)·T]
+  const fromPast = g.matmul(past.values, spent!, { transB: true }) // [B, G, K, (H/G)·T]
   const mixed = g.add(fromPast, g.matmul(values, fresh, { transA: true, transB: true }))
   const perHead = g.reshape(mixed, [batch!, kvHeads, size, shared, steps!])
   return [g.reshape(g.transpose(perHead, [0, 4, 1, 3, 2]), q.shape)]
