@@ -105,10 +105,10 @@ function blockProduct(
 function int8Product(g: Graph, x: Value, weight: LinearWeight, bits: ActivationBits): Value {
   const { name, outer, inner } = weight
   const stored = storedNames.int8(name)
-  const [rows, steps] = once(g, "quantizeRows", [x], { bits })
+  const [rows, largest] = once(g, "quantizeRows", [x], { bits })
   const codes = rowsOf(g, g.weight(stored.codes, [inner, outer], "i8"), 1, weight)
   const scales = rowsOf(g, g.weight(stored.scales, [outer]), 0, weight)
-  return g.mul(g.apply("matMulIntegerToFloat", [rows!, codes, scales], { bits }), steps!)
+  return g.mul(g.apply("matMulIntegerToFloat", [rows!, codes, scales], { bits }), largest!)
 }
 
 /** The part of a stored array that belongs to a weight's rows, which lie along `axis`; backends cut it when they load. */

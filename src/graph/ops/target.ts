@@ -69,13 +69,16 @@ const matMulNBits: OpDef<OpAttrs["matMulNBits"]> = {
   gradient: "none",
 }
 
-/** u8 codes are round(x / scale) + 128 with scale = max|row| / 127; a row of zeros has scale 0 and codes 128. */
 /** Codes lie `most` around the zero point: 1 to 255, or 1 to 127. */
 function codeRange(bits: ActivationBits): { readonly zeroPoint: number; readonly most: number } {
   const zeroPoint = 2 ** (bits - 1)
   return { zeroPoint, most: zeroPoint - 1 }
 }
 
+/** Rows of zeros must not divide by zero: their codes are the zero point, whatever they are divided by. */
+const LEAST_ROW = 1e-30
+
+/** Codes u8 = round(most · x / largest) + zero point, and each row's largest magnitude; `matMulIntegerToFloat` divides by `most`. */
 const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
   arity: 1,
   infer: ([x], _, fail) => {
@@ -86,37 +89,34 @@ const quantizeRows: OpDef<OpAttrs["quantizeRows"]> = {
       { dtype: "f32", shape: [...x!.shape.slice(0, -1), 1] },
     ]
   },
-  evaluate: ([x], { bits }, [codes, scales]) => {
+  evaluate: ([x], { bits }, [codes, largest]) => {
     const { zeroPoint, most } = codeRange(bits)
     const width = x!.shape.at(-1)!
     const rows = sizeOf(x!.shape.slice(0, -1))
     const source = f32Data(x!)
     const quantized = new Uint8Array(source.length)
-    const steps = new Float32Array(rows)
+    const magnitudes = new Float32Array(rows)
     for (let r = 0; r < rows; r++) {
-      let max = 0
+      let max = LEAST_ROW
       for (let i = 0; i < width; i++) max = Math.max(max, Math.abs(source[r * width + i]!))
-      steps[r] = max / most
+      magnitudes[r] = max
       for (let i = 0; i < width; i++)
-        quantized[r * width + i] = zeroPoint + (max ? roundHalfEven((source[r * width + i]! / max) * most) : 0)
+        quantized[r * width + i] = zeroPoint + roundHalfEven((source[r * width + i]! / max) * most)
     }
     return [
       { dtype: "u8", shape: codes!.shape, data: quantized },
-      { dtype: "f32", shape: scales!.shape, data: steps },
+      { dtype: "f32", shape: largest!.shape, data: magnitudes },
     ]
   },
   onnx: (emit, node) => {
     const x = node.inputs[0]!
-    const [codes, scales] = node.outputs
+    const [codes, largest] = node.outputs
     const { zeroPoint, most } = codeRange(node.attrs.bits)
-    const largest = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([x.shape.length - 1])], {
-      keepdims: { int: 1 },
-    })
-    emit.op("Mul", [largest, emit.scalar("f32", 1 / most)], [scales!])
-    // The floor keeps rows of zeros from dividing by zero.
-    const safe = emit.temp("Max", [scales!, emit.scalar("f32", 1e-30)])
-    const unit = emit.temp("Div", [x, safe])
-    emit.op("QuantizeLinear", [unit, emit.scalar("f32", 1), emit.scalar("u8", zeroPoint)], [codes!])
+    const keepdims = { keepdims: { int: 1 } }
+    const max = emit.temp("ReduceMax", [emit.temp("Abs", [x]), emit.shape([x.shape.length - 1])], keepdims)
+    emit.op("Max", [max, emit.scalar("f32", LEAST_ROW)], [largest!])
+    const unit = emit.temp("Div", [x, largest!])
+    emit.op("QuantizeLinear", [unit, emit.scalar("f32", 1 / most), emit.scalar("u8", zeroPoint)], [codes!])
   },
   gradient: "none",
 }
@@ -166,7 +166,7 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
     return [{ dtype: "f32", shape: [...a!.shape.slice(0, -1), outer!] }]
   },
   evaluate: ([a, b, scales], { bits }, [out]) => {
-    const { zeroPoint } = codeRange(bits)
+    const { zeroPoint, most } = codeRange(bits)
     const [inner, outer] = b!.shape as [number, number]
     const rows = sizeOf(a!.shape.slice(0, -1))
     const data = new Float32Array(rows * outer)
@@ -175,15 +175,15 @@ const matMulIntegerToFloat: OpDef<OpAttrs["matMulIntegerToFloat"]> = {
         let sum = 0
         for (let i = 0; i < inner; i++)
           sum += ((a!.data[r * inner + i] as number) - zeroPoint) * (b!.data[i * outer + o] as number)
-        data[r * outer + o] = sum * f32Data(scales!)[o]!
+        data[r * outer + o] = (sum / most) * f32Data(scales!)[o]!
       }
     }
     return [{ dtype: "f32", shape: out!.shape, data }]
   },
   onnx: (emit, node) => {
     const [a, b, scales] = node.inputs
-    const { zeroPoint } = codeRange(node.attrs.bits)
-    const inputs = [a!, b!, emit.scalar("f32", 1), scales!, emit.scalar("u8", zeroPoint), emit.none()]
+    const { zeroPoint, most } = codeRange(node.attrs.bits)
+    const inputs = [a!, b!, emit.scalar("f32", 1 / most), scales!, emit.scalar("u8", zeroPoint), emit.none()]
     emit.op("MatMulIntegerToFloat", inputs, node.outputs, {}, MICROSOFT)
   },
   gradient: "none",
