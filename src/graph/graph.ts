@@ -198,9 +198,21 @@ export class Graph {
     return this.apply("attention", inputs, { ...attrs, cached: false, masked: mask !== undefined })
   }
 
+  /** New rows of a cache slot, k and v [B, T, G·K]: the executor appends them after the run. Gives what is cached. */
+  cacheRows(
+    slot: string,
+    [k, v]: readonly [Value, Value],
+    kvHeads: number,
+  ): { readonly keys: Value; readonly values: Value } {
+    const headSize = (k.shape[2] as number) / kvHeads
+    const keys = this.input(`${slot}.keys`, "f32", [k.shape[0]!, kvHeads, "S", headSize])
+    const values = this.input(`${slot}.values`, "f32", [k.shape[0]!, kvHeads, headSize, "S"])
+    this.cacheSlots.push({ name: slot, kvHeads, headSize, keys, values, newKeys: k, newValues: v })
+    return { keys, values }
+  }
+
   /**
-   * Attention over a cache slot and the new rows; the slot's inputs are declared here and the executor appends k and v
-   * after the run. The mask [B or 1, 1, T, S + T] is the executor's, too.
+   * Attention over a cache slot and the new rows, which it appends. The mask [B or 1, 1, T, S + T] is the executor's, too.
    */
   cachedAttention(
     slot: string,
@@ -208,10 +220,7 @@ export class Graph {
     attrs: Omit<AttentionAttrs, "cached" | "masked">,
     mask: Value,
   ): Value {
-    const headSize = (k.shape[2] as number) / attrs.kvHeads
-    const keys = this.input(`${slot}.keys`, "f32", [q.shape[0]!, attrs.kvHeads, "S", headSize])
-    const values = this.input(`${slot}.values`, "f32", [q.shape[0]!, attrs.kvHeads, headSize, "S"])
-    this.cacheSlots.push({ name: slot, kvHeads: attrs.kvHeads, headSize, keys, values, newKeys: k, newValues: v })
+    const { keys, values } = this.cacheRows(slot, [k, v], attrs.kvHeads)
     return this.apply("attention", [q, k, v, keys, values, mask], { ...attrs, cached: true, masked: true })
   }
 }

@@ -45,6 +45,19 @@ describeDevices((open, device) => {
     expect(relativeError(cached(pieces), cached(whole))).toBeLessThan(CLOSE)
   })
 
+  test("positions read without states are remembered as those with them", async () => {
+    const model = await load()
+    const ids = tokens(CONFIG, 11)
+    const whole = model.createCache()
+    const wanted = await hiddenOf(model, whole, model.embed(ids))
+    const cache = model.createCache()
+    const none = await runSteps(model.forward(cache, model.embed(ids.slice(0, 8)), { states: false }))
+    expect([none, cache.length]).toEqual([[], 8])
+    const got = await hiddenOf(model, cache, model.embed(ids.slice(8)))
+    expect(relativeError(got, rows(wanted, 8, 11))).toBeLessThan(CLOSE)
+    expect(relativeError(cached(cache), cached(whole))).toBeLessThan(CLOSE)
+  })
+
   test("left-padded rows compute what they compute alone", async () => {
     const model = await load()
     const sequences = [tokens(CONFIG, 9), tokens(CONFIG, 4, 3), tokens(CONFIG, 7, 5)]
@@ -345,10 +358,10 @@ describe("deferred prefill weights", () => {
     expect(relativeError(await hidden(model), few)).toBeLessThan(CLOSE)
     // Two at once go on with what was begun, and do nothing twice.
     await Promise.all([runSteps(model.loadRest()), runSteps(model.loadRest())])
-    expect(compiled.slice(3)).toEqual(["llm.layers.0-2", "llm.layers.2-3"])
+    expect(compiled.slice(3)).toEqual(["llm.layers.0-2", "llm.lastKeys", "llm.layers.2-3"])
     expect(relativeError(await hidden(model), many)).toBeLessThan(CLOSE)
     await runSteps(model.loadRest())
-    expect(compiled.length).toBe(5)
+    expect(compiled.length).toBe(6)
   })
 
   test("a failure leaves the model as it was, and the next attempt goes on", async () => {
@@ -367,6 +380,6 @@ describe("deferred prefill weights", () => {
     const steps = model.forward(model.createCache(), model.embed(tokens(config, 1025)))
     for (let i = 0; i < 3; i++) await steps.next()
     await steps.return(undefined as never)
-    expect(compiled.slice(3)).toEqual(["llm.layers.0-2", "llm.layers.2-3"])
+    expect(compiled.slice(3)).toEqual(["llm.layers.0-2", "llm.lastKeys", "llm.layers.2-3"])
   })
 })

@@ -5,6 +5,7 @@
 import {
   type Qwen2Config,
   qwen2HeadGraph,
+  qwen2LastKeysGraph,
   qwen2LayersGraph,
   qwen2NormGraph,
   qwen2Slot,
@@ -15,7 +16,13 @@ import { f32, f32Data, type HostTensor } from "../tensor/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 
 /** A range of layers compiled as one program. */
-type Segment = { readonly program: Program; readonly end: number; readonly last: boolean }
+type Segment = {
+  readonly program: Program
+  readonly end: number
+  readonly last: boolean
+  /** In place of the last layer where no states are wanted: its keys and values alone, a thirtieth of its work. */
+  readonly keys?: Program
+}
 
 export type LanguageModelParts = {
   readonly config: Qwen2Config
@@ -45,6 +52,8 @@ export type ForwardOptions = {
   readonly valid?: Uint8Array
   /** Adds the hidden states after these layers to the result, [B, T, D] each. */
   readonly keepHidden?: readonly number[]
+  /** False where positions are only to be remembered: then there is no result, and the last layer is not run to its end. */
+  readonly states?: boolean
 }
 
 export class LanguageModel {
@@ -140,7 +149,7 @@ export class LanguageModel {
         `context: expected at most ${this.config.maxPositionEmbeddings} positions, got ${cache.length + total} (drop earlier turns)`,
       )
     }
-    const kept = options.keepHidden ?? []
+    const { keepHidden: kept = [], states = true } = options
     const results = Array.from({ length: 1 + kept.length }, () => new Float32Array(batch * total * width))
     if (total > LONG_PASS_POSITIONS) yield* this.loadRest()
     for (let start = 0, end = 0; start < total; start = end) {
@@ -149,18 +158,18 @@ export class LanguageModel {
       const cut = (data: Float32Array) => sliceSteps(data, batch, total, width, start, end)
       const valid = options.valid && cutMask(options.valid, batch, total, start, end)
       const hidden = f32([batch, end - start, width], cut(f32Data(embeds)))
-      const outputs = yield* this.pass(cache, hidden, kept, valid)
+      const outputs = yield* this.pass(cache, hidden, { kept, states }, valid)
       for (const [i, output] of outputs.entries())
         putSteps(results[i]!, f32Data(output), batch, total, width, start, end)
     }
-    return results.map((data) => f32(embeds.shape, data))
+    return states ? results.map((data) => f32(embeds.shape, data)) : []
   }
 
   /** All layers over at most 128 positions. */
   private async *pass(
     cache: KvCache,
     embeds: HostTensor,
-    kept: readonly number[],
+    { kept, states }: { readonly kept: readonly number[]; readonly states: boolean },
     valid: Uint8Array | undefined,
   ): Steps<HostTensor[]> {
     const [batch, steps] = embeds.shape as [number, number]
@@ -174,15 +183,16 @@ export class LanguageModel {
     const tables = rotaryTables(positions, [batch, steps], headSize, ropeTheta)
     const extra = new Map<number, HostTensor>()
     let hidden = embeds
-    for (const { program, last } of segments) {
+    for (const { program, keys, last } of segments) {
       const runOptions = { cache, advance: last, ...(valid ? { valid } : {}) }
-      const outputs = await this.parts.executor.run(program, { hidden, ...tables }, runOptions)
-      hidden = outputs.hiddenStates!
+      const used = states ? program : (keys ?? program)
+      const outputs = await this.parts.executor.run(used, { hidden, ...tables }, runOptions)
+      hidden = outputs.hiddenStates ?? hidden
       for (const layer of kept)
         if (outputs[`hiddenStates.${layer}`]) extra.set(layer, outputs[`hiddenStates.${layer}`]!)
       yield
     }
-    return [hidden, ...kept.map((layer) => extra.get(layer)!)]
+    return states ? [hidden, ...kept.map((layer) => extra.get(layer)!)] : []
   }
 
   private segmentsFor(kind: "prefill" | "decode", batch: number, kept: readonly number[]): Promise<readonly Segment[]> {
@@ -213,10 +223,15 @@ export class LanguageModel {
     first: number,
   ): Promise<Segment> {
     const { config, executor, layersPerStep = config.numHiddenLayers } = this.parts
-    const end = Math.min(config.numHiddenLayers, kind === "decode" ? config.numHiddenLayers : first + layersPerStep)
+    const { numHiddenLayers } = config
+    const mayOmitLast = kind === "prefill" && batch === 1 && keepHidden.length === 0
+    const limit = mayOmitLast && first < numHiddenLayers - 1 ? numHiddenLayers - 1 : numHiddenLayers
+    const end = kind === "decode" ? numHiddenLayers : Math.min(limit, first + layersPerStep)
+    const weights = this.parts[kind]
     const graph = qwen2LayersGraph(config, { first, end }, { keepHidden, batched: batch > 1 })
-    const program = await executor.compile(graph, this.parts[kind])
-    return { program, end, last: end === config.numHiddenLayers }
+    const last = end === numHiddenLayers
+    const keys = last && mayOmitLast ? await executor.compile(qwen2LastKeysGraph(config), weights) : undefined
+    return { program: await executor.compile(graph, weights), end, last, ...(keys ? { keys } : {}) }
   }
 
   /** The final norm over hidden states [B, T, D]. */

@@ -118,6 +118,7 @@ export class Conversation {
    * own; later ones of the user open a turn where one is due.
    * @param options.perception takes the place of the model's encoders, for a voice that was encoded before
    * @param options.room what to do when the context is full; without it the model's own limit is an error
+   * @returns the pieces, where their states were asked for
    * @throws InputError for wrong contents, or when the context is full
    */
   async *read(
@@ -127,6 +128,8 @@ export class Conversation {
       readonly room?: Room
       /** The messages are an answer, its opening included. */
       readonly asAnswer?: boolean
+      /** Gives what was read with its states. */
+      readonly states?: boolean
     } = {},
   ): Steps<ReadPiece[]> {
     const { state, model } = this
@@ -158,13 +161,14 @@ export class Conversation {
         started = true
         at = end
       }
-      const [hidden] = yield* model.language.forward(state.cache, joinRows([...last, ...embeds]))
+      const { states = false } = options
+      const [hidden] = yield* model.language.forward(state.cache, joinRows([...last, ...embeds]), { states })
       done = true
       this.lastTokenRead(last.length)
       state.prompt = prompt
       state.audio = audio
       state.ledger = ledger
-      return splitRows(pieces, embeds, hidden!, last.length)
+      return hidden ? splitRows(pieces, embeds, hidden, last.length) : []
     } finally {
       if (!done) this.restore(before, heard)
     }

@@ -81,7 +81,7 @@ async function comparePrefill(
 ): Promise<void> {
   const name = `prefill${event.prefill}`
   const message = await readMessage(set, event.message)
-  const [read] = await runSteps(conversation.read([message], promptOptions(event.kw)))
+  const [read] = await runSteps(conversation.read([message], { ...promptOptions(event.kw), states: true }))
   const { piece, embeds, hidden } = read!
   report.equal(`${name} text`, piece.text, event.text)
   report.equal(`${name} ids`, piece.ids, event.ids)

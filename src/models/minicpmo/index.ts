@@ -35,6 +35,7 @@ export {
   type Qwen2Spec,
   qwen2EmbeddingGraph,
   qwen2HeadGraph,
+  qwen2LastKeysGraph,
   qwen2LayersGraph,
   qwen2NormGraph,
   qwen2Slot,

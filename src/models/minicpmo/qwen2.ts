@@ -63,6 +63,16 @@ type Pass = {
   readonly mask: Value // [1 or B, 1, T, S + T]
 }
 
+function keysAndValues(
+  g: Graph,
+  w: GraphWeights<ReturnType<typeof attentionSpec>>,
+  x: Value, // [B, T, D]
+  { cos, sin }: Pick<Pass, "cos" | "sin">,
+  c: Qwen2Config,
+): readonly [k: Value, v: Value] {
+  return [g.rotary(linear(g, w.kProj, x), cos, sin, c.numKeyValueHeads), linear(g, w.vProj, x)] // [B, T, G·K] each
+}
+
 function attention(
   g: Graph,
   w: GraphWeights<ReturnType<typeof attentionSpec>>,
@@ -72,8 +82,7 @@ function attention(
   slot: string,
 ): Value {
   const q = g.rotary(linear(g, w.qProj, x), cos, sin, c.numAttentionHeads) // [B, T, H·K]
-  const k = g.rotary(linear(g, w.kProj, x), cos, sin, c.numKeyValueHeads) // [B, T, G·K]
-  const v = linear(g, w.vProj, x) // [B, T, G·K]
+  const [k, v] = keysAndValues(g, w, x, { cos, sin }, c)
   const attrs = { heads: c.numAttentionHeads, kvHeads: c.numKeyValueHeads, scale: 1 / Math.sqrt(c.headSize) }
   return linear(g, w.oProj, g.cachedAttention(slot, [q, k, v], attrs, mask)) // [B, T, D]
 }
@@ -136,6 +145,26 @@ export function qwen2LayersGraph(
     if (options.keepHidden?.includes(layer)) g.output(`hiddenStates.${layer}`, hidden)
   }
   g.output("hiddenStates", hidden)
+  return g
+}
+
+/**
+ * What later positions need of the last layer: its keys and values alone. Inputs: hidden [1, T, D], cos and sin
+ * [1, T, K/2]. No output beside the cache rows.
+ */
+export function qwen2LastKeysGraph(c: Qwen2Config): Graph {
+  const last = c.numHiddenLayers - 1
+  const g = new Graph("llm.lastKeys")
+  const { selfAttn, inputLayernorm } = bindWeights(g, qwen2Spec(c), LLM_PREFIX).model.layers[last]!
+  const hidden = g.input("hidden", "f32", [1, "T", c.hiddenSize])
+  const tables = {
+    cos: g.input("cos", "f32", [1, "T", c.headSize / 2]),
+    sin: g.input("sin", "f32", [1, "T", c.headSize / 2]),
+  }
+  g.scope(`layers.${last}`, () => {
+    const rows = keysAndValues(g, selfAttn, rmsNorm(g, inputLayernorm, hidden, c.rmsNormEps), tables, c)
+    g.cacheRows(qwen2Slot(last), rows, c.numKeyValueHeads)
+  })
   return g
 }
 
