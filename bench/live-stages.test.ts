@@ -21,7 +21,7 @@ const runs = [
 
 const turn: Turn = {
   ...{ startMs: 0, speechEndMs: 2000, foundMs: 2500, firstTextMs: 2700, firstSoundMs: 2850, endMs: 3200 },
-  ...{ soundMs: 2000, answerMs: 1000, tokens: 5, spans: spansOf(runs) },
+  ...{ heardMs: 2500, answerMs: 1000, tokens: 5, spans: spansOf(runs) },
 }
 
 describe("figures", () => {
@@ -49,8 +49,8 @@ describe("figures", () => {
   })
 
   test("real-time factors and rates", () => {
-    expect(figures["listening.audio"]).toBe(60 / 2000)
-    expect(figures["listening.all"]).toBe((10 + 60 + 200) / 2000)
+    expect(figures["listening.audio"]).toBe((60 + 20) / 2500)
+    expect(figures["listening.all"]).toBeCloseTo((10 + 80 + 300) / 2500)
     expect(figures["speaking.all"]).toBe(500 / 1000)
     expect(figures.prefill).toBeCloseTo((40 / 300) * 1000) // each position once, however many groups of layers
     expect(figures.decode).toBeCloseTo((5 / 10) * 1000)

@@ -24,8 +24,8 @@ export type Turn = {
   /** Undefined for an answer without sound. */
   readonly firstSoundMs: number | undefined
   readonly endMs: number
-  /** Length of what was said, and of the spoken answer. */
-  readonly soundMs: number
+  /** Length of the sound that was read before the first text, silence included, and of the spoken answer. */
+  readonly heardMs: number
   readonly answerMs: number
   readonly tokens: number
   readonly spans: readonly Span[]
@@ -67,7 +67,7 @@ export type Figure = { readonly name: string; readonly value: number; readonly u
  * factors while listening and speaking, and rates.
  */
 export function figuresOf(turn: Turn): Figure[] {
-  const { spans, startMs, speechEndMs, foundMs, firstTextMs, firstSoundMs, endMs, soundMs, answerMs } = turn
+  const { spans, startMs, speechEndMs, foundMs, firstTextMs, firstSoundMs, endMs, heardMs, answerMs } = turn
   const ms = (name: string, value: number): Figure => ({ name, value, unit: "ms" })
   const share = (name: string, value: number): Figure => ({ name, value, unit: "of real time" })
   /** Each stage between two moments, and what none of them explains. */
@@ -88,9 +88,17 @@ export function figuresOf(turn: Turn): Figure[] {
       ms("firstSound", firstSoundMs - speechEndMs),
     )
   }
-  for (const stage of ["vad", "vision", "audio", "prefill"] as const)
-    figures.push(share(`listening.${stage}`, spent(spans, stage, startMs, foundMs) / soundMs))
-  figures.push(share("listening.all", spent(spans, undefined, startMs, foundMs) / soundMs))
+  // What a slow machine has left to read when the turn is found counts, too: all work of listening over all it listened to.
+  const listening = (["vad", "vision", "audio", "prefill"] as const).map((stage) =>
+    share(`listening.${stage}`, spent(spans, stage, startMs, firstTextMs) / heardMs),
+  )
+  figures.push(
+    ...listening,
+    share(
+      "listening.all",
+      listening.reduce((sum, { value }) => sum + value, 0),
+    ),
+  )
   if (answerMs > 0) {
     for (const stage of ["decode", "speech", "codec", "vocoder"] as const)
       figures.push(share(`speaking.${stage}`, spent(spans, stage, firstTextMs, endMs) / answerMs))

@@ -122,11 +122,14 @@ async function measure(engine: EngineClient, input: Input, { pace, ...options }:
     if (event.type === "turn-end") [answerMs, tokens] = [event.audioMs, event.completionTokens]
   }
   const endMs = clock()
+  const heardMs = found.reduce((sum, { event, atMs }) => {
+    return event.type === "perceived" && atMs <= (firstTextMs ?? endMs) ? sum + event.audioMs : sum
+  }, 0)
   const speechEndMs = pace === "realtime" ? Math.min(foundMs, startMs + saidMs) : foundMs
   return {
     ...{ startMs, speechEndMs, foundMs, firstSoundMs, endMs, answerMs, tokens },
     firstTextMs: firstTextMs ?? endMs,
-    soundMs: (pcm.length / RATE) * 1000,
+    heardMs,
     spans: spansOf(await engine.trace()),
   }
 }
