@@ -100,6 +100,20 @@ describe("calls on one queue", () => {
     await expect(talking).rejects.toThrow("interrupted")
   })
 
+  test.each([
+    ["without turns", {}],
+    ["with turns", { turns: {}, perceive: "always" }],
+  ] as [string, CallOptions][])("a long recording in one push is heard whole, %s", async (_, options) => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, events, push } = await host(queue, options)
+    const pushes = [push(new Float32Array(150 * 16_000).fill(0.5)), push(second(0.5)), push(second(0.5))]
+    await Promise.all(pushes)
+    const heardMs = events.reduce((sum, event) => sum + (event.type === "perceived" ? event.audioMs : 0), 0)
+    expect(events.filter(({ type }) => type === "input-dropped")).toEqual([])
+    expect(heardMs).toBe(152_000)
+    await hosted.act({ type: "hang-up" }, () => {}, never)
+  })
+
   test("a hung-up call stops, and others go on", async () => {
     const queue = new StepQueue(() => setImmediate())
     const [gone, stays] = await Promise.all([host(queue, { turns: {} }), host(queue)])

@@ -26,6 +26,7 @@ export class CallHost {
   private readonly stops = new Set<AbortController>()
   private readonly hungUp = new AbortController()
   private open: boolean
+  private listening: Promise<void> | undefined
 
   constructor(call: Call, queue: StepQueue, onEvent: (event: CallEvent) => void) {
     this.call = call
@@ -45,9 +46,7 @@ export class CallHost {
     switch (action.type) {
       case "push":
         for (const event of this.call.push(action.input)) this.onEvent(event)
-        await this.listen()
-        // During an answer input is only listened to; it is read when the answer is over.
-        return this.stops.size > 0 ? undefined : await this.perceive(signal)
+        return await this.takeIn(signal)
       case "append":
         this.call.keep()
         return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
@@ -103,14 +102,30 @@ export class CallHost {
     } finally {
       this.stops.delete(stop)
       // What was said meanwhile is read now; its failure has nobody to go to but the next command.
-      if (this.open) this.perceive(new AbortController().signal).catch(() => {})
+      if (this.open) this.takeIn(new AbortController().signal).catch(() => {})
     }
   }
 
-  /** Finds turns in what was pushed, while an answer is made as well. */
-  private async listen(): Promise<void> {
-    if (!this.call.listens) return
-    await this.queue.run(this.call.listen(), (event) => event && this.onEvent(event), this.hungUp.signal, "urgent")
+  /** Listens and reads until nothing waits. During an answer input is only listened to; it is read when the answer is over. */
+  private async takeIn(signal: AbortSignal): Promise<void> {
+    do {
+      await this.listen()
+      if (this.stops.size > 0) return
+      await this.perceive(signal)
+    } while (this.open && this.call.isBehind)
+  }
+
+  /** Finds turns in what was pushed, while an answer is made as well; all who wait for it wait for one run. */
+  private listen(): Promise<void> {
+    if (!this.call.listens) return Promise.resolve()
+    const run = () => {
+      const steps = this.call.listen(() => this.stops.size === 0)
+      return this.queue.run(steps, (event) => event && this.onEvent(event), this.hungUp.signal, "urgent")
+    }
+    this.listening ??= run().finally(() => {
+      this.listening = undefined
+    })
+    return this.listening
   }
 
   private perceive(signal: AbortSignal): Promise<void> {

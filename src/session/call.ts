@@ -110,9 +110,15 @@ export class Call {
   /**
    * Finds turns in what was pushed. May run beside any other generator, also while an answer is written; nothing to do
    * for a call without turns.
+   * @param mayPause whether it may leave the rest for later while a minute waits to be read
    */
-  async *listen(): AsyncGenerator<CallEvent | undefined, void, void> {
-    if (this.gate) yield* this.gate.listen(() => this.isAnswering)
+  async *listen(mayPause?: () => boolean): AsyncGenerator<CallEvent | undefined, void, void> {
+    if (this.gate) yield* this.gate.listen(() => this.isAnswering, mayPause)
+  }
+
+  /** Whether {@link listen} or {@link perceive} has something to do. */
+  get isBehind(): boolean {
+    return this.gate?.isBehind === true || this.ears.peek(1).length > 0
   }
 
   /** The latest turn that was found in the sound, is over and has no answer. */

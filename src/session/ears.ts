@@ -21,7 +21,7 @@ export type Heard = {
   }
 }
 
-/** Most units that wait to be read: an answer may keep them waiting, a minute of it. */
+/** Most units that wait to be read: an answer may keep them waiting, a minute of it. One longer input waits beside them. */
 const MAX_WAITING = 60
 
 /**
@@ -57,6 +57,8 @@ export class Ears {
   /** The latest frame of this turn. */
   private lastFrame: RgbImage | undefined
   private marks: TurnMarks
+  /** Units of sound that may wait now. */
+  private room: number = MAX_WAITING
   /** What was here when input was last kept. */
   private kept: Pick<EarsData, "ready" | "rest" | "frame" | "lastFrame">
 
@@ -92,14 +94,27 @@ export class Ears {
   }
 
   /**
-   * Takes prepared input.
+   * Takes prepared input, all of it, however long: what waits already makes room. Text and ends of turns always stay.
    * @returns milliseconds of sound that had to be dropped, the oldest first
    */
   take({ pcm, frame, text }: Heard): number {
+    const waiting = this.soundUnits
+    if (waiting <= MAX_WAITING) this.room = MAX_WAITING
     if (frame) this.frame = this.lastFrame = frame
     if (pcm) this.hear(pcm)
     if (text !== undefined) this.ready.push({ text })
-    return this.dropOldest()
+    const arrived = this.soundUnits - waiting
+    if (arrived > MAX_WAITING) this.room = Math.max(this.room, arrived + MAX_WAITING)
+    return this.dropOldest(waiting + arrived - this.room)
+  }
+
+  /** Whether more sound would drop the oldest. */
+  get isFull(): boolean {
+    return this.soundUnits >= MAX_WAITING
+  }
+
+  private get soundUnits(): number {
+    return this.ready.filter(isSound).length
   }
 
   private hear(pcm: Float32Array): void {
@@ -112,10 +127,11 @@ export class Ears {
     this.rest = all.slice(at)
   }
 
-  private dropOldest(): number {
-    let dropped = 0
-    while (this.ready.length > MAX_WAITING) dropped += this.ready.shift()!.pcm?.length ?? 0
-    return (dropped / UNIT_SAMPLES) * 1000
+  private dropOldest(units: number): number {
+    if (units <= 0) return 0
+    const dropped = this.ready.filter(isSound).slice(0, units)
+    this.remove(dropped)
+    return (dropped.reduce((sum, { pcm }) => sum + pcm!.length, 0) / UNIT_SAMPLES) * 1000
   }
 
   /**
@@ -196,6 +212,8 @@ export class Ears {
     return { ready: [...ready], rest, frame, lastFrame, marks }
   }
 }
+
+const isSound = ({ pcm, turnEnd }: Heard): boolean => pcm !== undefined && turnEnd === undefined
 
 function checkFinite(pcm: Float32Array): void {
   const at = pcm.findIndex((value) => !Number.isFinite(value))

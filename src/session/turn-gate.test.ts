@@ -159,6 +159,50 @@ describe("a gate", () => {
     expect(itemsOf(ears).heard.length).toBe((4 + 5 + POST_ROLL) * VAD_WINDOW_SAMPLES)
   })
 
+  test("drops the sound of speech that nobody reads for over a minute, and says how much", async () => {
+    const { ears, push } = gateOf()
+    const dropped: number[] = []
+    for (let second = 0; second < 75; second++) {
+      for (const event of await push([32], true)) if (event.type === "input-dropped") dropped.push(event.droppedMs)
+    }
+    const droppedMs = dropped.reduce((sum, ms) => sum + ms, 0)
+    expect(droppedMs).toBeGreaterThan(10_000)
+    expect(itemsOf(ears).heard.length + droppedMs * 16).toBe(75 * 32 * VAD_WINDOW_SAMPLES)
+  })
+
+  test("drops no text and no frame with the sound that waits", async () => {
+    const { ears, gate, push } = gateOf()
+    const frame = { width: 1, height: 1, data: new Uint8Array(3) }
+    for (let i = 0; i < 90; i++) {
+      gate.push({ pcm: new Float32Array(UNIT_SAMPLES), text: `${i}`, ...(i === 3 ? { frame } : {}) })
+    }
+    await push([])
+    expect(ears.data.ready.flatMap(({ text }) => text ?? [])).toEqual(Array.from({ length: 90 }, (_, i) => `${i}`))
+    expect(ears.data.lastFrame).toBe(frame)
+  })
+
+  test("may leave sound for later while a minute waits to be read", async () => {
+    const { ears, gate } = gateOf({}, "always")
+    gate.push({ pcm: soundOf([90 * 32]) })
+    const listen = async () => {
+      const events: CallEvent[] = []
+      for await (const event of gate.listen(
+        () => false,
+        () => true,
+      ))
+        if (event) events.push(event)
+      return events.map(({ type }) => type)
+    }
+    expect(await listen()).toEqual(["speech-start"])
+    expect([ears.isFull, gate.isBehind]).toEqual([true, true])
+    expect(await listen()).toEqual([])
+    const [read, before] = [ears.peek(60), itemsOf(ears).heard.length]
+    ears.remove(read)
+    expect(await listen()).toEqual([])
+    expect(before + itemsOf(ears).heard.length - (before - 60 * UNIT_SAMPLES)).toBe(90 * 32 * VAD_WINDOW_SAMPLES)
+    expect(gate.isBehind).toBe(false)
+  })
+
   test("keeps a minute of sound that it cannot listen to, and the clock runs on", async () => {
     const { gate, push } = gateOf()
     const minute = Array.from({ length: 60 }, () => gate.push({ pcm: new Float32Array(UNIT_SAMPLES) }))

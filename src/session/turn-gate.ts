@@ -35,10 +35,13 @@ export type TurnGateData = {
 
 /** Sound listened to in one step: 6 ms of work. */
 const STEP_SAMPLES = UNIT_SAMPLES
-/** Sound that may wait to be listened to. */
+/** Sound that may wait to be listened to; one longer input waits beside it. */
 const MAX_INCOMING_SAMPLES = 60 * UNIT_SAMPLES
 /** Windows after the last speech that belong to a turn: endings of words are quiet. */
 const POST_ROLL_WINDOWS = 6
+
+const hasContent = ({ pcm, frame, text }: Heard): boolean =>
+  pcm !== undefined || frame !== undefined || text !== undefined
 
 /** @throws ConfigError naming the option that is out of its range */
 export function turnDetectorOf(options: TurnOptions): TurnDetector {
@@ -55,6 +58,8 @@ export class TurnGate {
   private readonly preRollWindows: number
   private state: { -readonly [K in keyof TurnGateData]: TurnGateData[K] }
   private listening: boolean = false
+  /** Sound that the ears had to drop and nobody was told of yet. */
+  private droppedMs = 0
 
   constructor(
     vad: Vad,
@@ -84,20 +89,33 @@ export class TurnGate {
     return { ...this.state, incoming: [...this.state.incoming] }
   }
 
-  /** Takes checked input without listening to it. @returns milliseconds that were dropped, the oldest first */
-  push(input: Heard): number {
+  /**
+   * Takes checked input without listening to it, all of it: what waits already makes room.
+   * @returns milliseconds of sound that were dropped, the oldest first; frames and text always stay
+   */
+  push({ text, ...input }: Heard): number {
     const { state } = this
-    const incoming = [...state.incoming, input]
-    let waiting = incoming.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
-    let dropped = 0
-    while (waiting > MAX_INCOMING_SAMPLES && incoming.length > 1) {
-      const length = incoming.shift()!.pcm?.length ?? 0
-      waiting -= length
-      dropped += length
-    }
-    state.incoming = incoming
+    const lengths = [...state.incoming, input].map(({ pcm }) => pcm?.length ?? 0)
+    const longest = Math.max(...lengths)
+    const room = MAX_INCOMING_SAMPLES + (longest > MAX_INCOMING_SAMPLES ? longest : 0)
+    const dropped = Math.max(0, lengths.reduce((sum, length) => sum + length, 0) - room)
+    let left = dropped
+    const before = state.incoming.map((item) => {
+      const { pcm, ...rest } = item
+      if (!pcm || left === 0) return item
+      const count = Math.min(left, pcm.length)
+      left -= count
+      return count < pcm.length ? { ...rest, pcm: pcm.subarray(count) } : rest
+    })
+    // Text follows the sound that came with it.
+    state.incoming = [...before, input, ...(text === undefined ? [] : [{ text }])].filter(hasContent)
     state.skipped += dropped
     return (dropped / UNIT_SAMPLES) * 1000
+  }
+
+  /** Whether input waits to be listened to. */
+  get isBehind(): boolean {
+    return this.state.incoming.length > 0
   }
 
   /** The assistant's speech was delivered: so many milliseconds more of it are to be played. */
@@ -115,22 +133,27 @@ export class TurnGate {
    * Listens to what was pushed, a second each step. Only one run at a time does: another one returns at once, since the
    * first goes on until nothing waits. A step that fails or is abandoned leaves its sound to the next run.
    * @param isAnswering whether an answer is being made
+   * @param mayPause whether it may leave the rest for later where the ears are full, since somebody reads what they have
    */
-  async *listen(isAnswering: () => boolean): AsyncGenerator<CallEvent | undefined, void, void> {
+  async *listen(
+    isAnswering: () => boolean,
+    mayPause: () => boolean = () => false,
+  ): AsyncGenerator<CallEvent | undefined, void, void> {
     if (this.listening) return
     this.listening = true
     try {
       for (let input = this.state.incoming[0]; input; input = this.state.incoming[0]) {
+        if (this.ears.isFull && mayPause()) return
         const { pcm, ...rest } = input
         const chunk = pcm?.subarray(0, STEP_SAMPLES)
         const heard = chunk && (await this.vad.step(this.state.vad, chunk))
         // Input that was cleared or dropped meanwhile is not heard.
         if (this.state.incoming[0] !== input) continue
-        this.ears.take(rest)
+        this.give(rest)
         const more = pcm && pcm.length > STEP_SAMPLES ? [{ pcm: pcm.subarray(STEP_SAMPLES) }] : []
         this.state.incoming = [...more, ...this.state.incoming.slice(1)]
         if (!heard) continue
-        const events = this.hear(chunk, heard, isAnswering())
+        const events = [...this.hear(chunk, heard, isAnswering()), ...this.droppings()]
         yield* events
         if (events.length === 0) yield undefined
       }
@@ -209,7 +232,17 @@ export class TurnGate {
 
   private pass(window: number): void {
     const pcm = this.cut(window)
-    if (pcm.length > 0) this.ears.take({ pcm })
+    if (pcm.length > 0) this.give({ pcm })
+  }
+
+  private give(heard: Heard): void {
+    this.droppedMs += this.ears.take(heard)
+  }
+
+  private droppings(): CallEvent[] {
+    const { droppedMs } = this
+    this.droppedMs = 0
+    return droppedMs > 0 ? [{ type: "input-dropped", droppedMs }] : []
   }
 
   private drop(window: number): void {
