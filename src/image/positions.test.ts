@@ -38,6 +38,25 @@ describe("position ids of the vision tower", () => {
     }
   })
 
+  // Recorded with PyTorch 2.13: boundaries that are filled in blocks as well lie one step off.
+  test.each<[side: number, n: number, below: number[]]>([
+    [20, 25, [5, 10, 20]],
+    [20, 50, [5, 10, 15, 20, 40]],
+    [36, 75, [25]],
+    [50, 10, [7]],
+    [50, 25, [5, 6, 9, 10, 15, 18, 19, 20, 23]],
+    [54, 18, [15]],
+    [54, 27, [22]],
+    [54, 75, [50]],
+    [60, 36, [21]],
+    [60, 50, [5, 10, 15, 20, 30, 40]],
+    [73, 73, [11, 15, 18, 19, 22, 23, 27, 30, 31, 35, 37, 44, 45, 53, 60, 61]],
+    [100, 20, [7]],
+  ])("quirk with %i positions per side: of %i patches, %j lie one below floor(side i / n)", (side, n, below) => {
+    const want = Array.from({ length: n }, (_, i) => Math.floor((side * i) / n) - (below.includes(i) ? 1 : 0))
+    expect(Array.from(positionBuckets(n, side))).toEqual(want)
+  })
+
   test.each([
     [77, 55, 49],
     [82, 41, 34],

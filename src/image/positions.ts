@@ -6,22 +6,35 @@ import { ConfigError } from "../util/index.ts"
 import type { Grid } from "./slicing.ts"
 
 /**
+ * `start + i * step` in f32, as PyTorch fills it: full groups of sixteen in blocks of eight, each from a start that is
+ * itself rounded, the rest one by one.
+ * @returns [count]
+ */
+function arange(count: number, start: number, step: number): Float32Array {
+  const grouped = count - (count % 16)
+  const values = new Float32Array(count)
+  for (let i = 0; i < count; i++) {
+    const within = i < grouped ? i % 8 : 0
+    values[i] = Math.fround(start + step * (i - within)) + within * step
+  }
+  return values
+}
+
+/**
  * Bucket of each of `n` evenly spaced coordinates on an axis of `side` positions; all but `floor(side * i / n)`.
  *
- * Quirk kept for parity: coordinates are f32 and filled in blocks of eight from a rounded start, which pushes some exact
- * boundaries into the bucket below (n = 25, 49, 50, 55, 58 for side 70, and several beyond 70).
+ * Quirk kept for parity: coordinates and boundaries are f32, each filled in blocks of eight from a rounded start, which
+ * pushes some exact boundaries into the bucket below (n = 25, 49, 50, 55, 58 for side 70, and several beyond 70).
  * @returns [n], ascending, in [0, side)
  * Source: `arange` and `bucketize` of PyTorch 2.13 on x86; other hosts can differ at n = 49 and 58.
  */
 export function positionBuckets(n: number, side: number): Int32Array {
-  const step = Math.fround(1 / n)
-  const grouped = n - (n % 16) // full groups of sixteen are two blocks of eight, the rest goes one by one
+  const coordinates = arange(n, 0, Math.fround(1 / n))
+  const boundaries = arange(Math.ceil((1 - 1 / side) / (1 / side)), 1 / side, 1 / side)
   const buckets = new Int32Array(n)
   let bucket = 0
   for (let i = 0; i < n; i++) {
-    const within = i < grouped ? i % 8 : 0
-    const coordinate = Math.fround(Math.fround(step * (i - within)) + within * step)
-    while (bucket < side - 1 && Math.fround(1 / side + bucket * (1 / side)) <= coordinate) bucket++
+    while (bucket < side - 1 && boundaries[bucket]! <= coordinates[i]!) bucket++
     buckets[i] = bucket
   }
   return buckets
