@@ -21,8 +21,9 @@ import {
 } from "../tokenizer/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import type { CodeSampling, Draw } from "./code-sampler.ts"
+import { type Break, cutWithin, isAudible, lastBreak } from "./speech-cut.ts"
 import { type SpeechDecoder, type SpeechDecoderState, textChunk } from "./speech-decoder.ts"
-import { audioStart, textStart } from "./speech-mask.ts"
+import { audioStart, textStart, visibleTextSlots } from "./speech-mask.ts"
 import {
   type CodeRenderer,
   flushRendering,
@@ -45,6 +46,12 @@ export type SpeechOptions = {
    * two pieces keep their words apart. The official code, without it, takes Chinese and joins them.
    */
   readonly fallbackLanguage?: SpokenLanguage
+  /**
+   * All text gets a segment: one closes before its slots are full, at a clause, a word or a character when no sentence ends
+   * in time; a segment's speech that ended before its text was seen is followed by another, and so is text that was left
+   * when the last piece came. The official code, without it, lets all of that fall silent.
+   */
+  readonly speaksAll?: boolean
   /** Never ends an utterance before its frame limit. */
   readonly forceNoStop?: boolean
 }
@@ -55,6 +62,9 @@ export const CALL_FRAMES = 25
 export const MAX_SEGMENT_FRAMES = 2048
 /** A segment closes at the first sentence end when fewer text slots than this are free. */
 const FREE_SLOTS_TO_CLOSE = 180
+/** With `speaksAll`: what else closes a segment when fewer slots are free, and how few are left to the end of a word. */
+const FREE_SLOTS_FOR: { readonly [kind in Break]: number } = { sentence: FREE_SLOTS_TO_CLOSE, clause: 100, word: 20 }
+const FREE_SLOTS_ANYWHERE = 10
 /** What a new segment takes over. */
 const SEED_TOKENS = 5
 const SEED_FRAMES = 50
@@ -82,8 +92,9 @@ export type SpeechState = {
   /** All text of the segment as written, and how much of it was delivered. */
   readonly written: string
   readonly delivered: number
-  /** The text as it is spoken. */
+  /** The text as it is spoken, and how much of its beginning the segment before has said. */
   readonly spoken: string
+  readonly seeded: number
   /** Text chunks prefilled, which is also the number of calls so far. */
   readonly chunk: number
   /** Text left for the next segment. */
@@ -91,6 +102,21 @@ export type SpeechState = {
 }
 
 type Step = readonly [SpeechPiece | undefined, SpeechState]
+
+/** A segment that closes at a place of its spoken text. */
+function closing(state: SpeechState, at: number): SpeechState {
+  const { spoken } = state
+  return { ...state, phase: "closing", spoken: spoken.slice(0, at), carry: spoken.slice(at) }
+}
+
+/** Where in its latest piece a segment closes that speaks all its text; undefined while there are better places to come. */
+function closingAt(piece: string, freeSlots: number): number | undefined {
+  for (const kind of ["sentence", "clause", "word"] as const) {
+    const at = freeSlots <= FREE_SLOTS_FOR[kind] ? lastBreak(piece, kind) : undefined
+    if (at !== undefined) return at
+  }
+  return freeSlots <= FREE_SLOTS_ANYWHERE ? piece.length : undefined
+}
 
 const hasLetters = (text: string): boolean => /[a-zA-Z\u4e00-\u9fff]/.test(text)
 
@@ -130,6 +156,7 @@ export class SpeechStream {
       written: "",
       delivered: 0,
       spoken: "",
+      seeded: 0,
       chunk: 0,
       carry: undefined,
     }
@@ -161,18 +188,22 @@ export class SpeechStream {
   private hear(state: SpeechState, text: string): SpeechState {
     const pieces = state.pieces! + 1
     // Quirk of the reference: an empty piece right after a roll-over ends the utterance, the carried text included.
-    if (pieces === 1 && text === "" && state.decoder.frames.length > 0) {
+    if (pieces === 1 && text === "" && state.decoder.frames.length > 0 && !this.options.speaksAll) {
       return { ...state, pieces, phase: "done" }
     }
     const written = state.written + text
     const language = this.isSettled(pieces, state.written) ? state.language : this.languageOf(written)
-    const spoken = state.spoken + this.jointOf(state.written, text, language) + speakable(text, language)
+    const before = state.spoken + this.jointOf(state.written, text, language)
+    const spoken = before + speakable(text, language)
     const heard = { ...state, pieces, written, language, spoken }
-    const { textTokens } = this.prompt(spoken)
+    const freeSlots = this.text.layout.textSlots - this.prompt(spoken).textTokens
+    if (freeSlots > FREE_SLOTS_TO_CLOSE) return heard
+    if (this.options.speaksAll) {
+      const at = closingAt(text, freeSlots)
+      return at === undefined ? heard : closing(heard, before.length + speakable(text.slice(0, at), language).length)
+    }
     const end = sentenceEnd(text)
-    if (textTokens < this.text.layout.textSlots - FREE_SLOTS_TO_CLOSE || end === "") return heard
-    const cut = spoken.lastIndexOf(end) + 1
-    return { ...heard, phase: "closing", spoken: spoken.slice(0, cut), carry: spoken.slice(cut) }
+    return end === "" ? heard : closing(heard, spoken.lastIndexOf(end) + 1)
   }
 
   private languageOf(written: string): SpokenLanguage {
@@ -210,10 +241,9 @@ export class SpeechStream {
     }
   }
 
-  private async *drain(state: SpeechState): Steps<Step> {
-    // A new segment that heard nothing has nothing to say.
-    const silent = state.pieces === undefined || (state.pieces === 0 && state.decoder.frames.length > 0)
-    if (state.phase === "closing" && silent) return [undefined, { ...state, phase: "done" }]
+  private async *drain(begun: SpeechState): Steps<Step> {
+    if (begun.phase === "closing" && this.isSilent(begun)) return [undefined, { ...begun, phase: "done" }]
+    const state = begun.phase === "closing" && this.options.speaksAll ? this.fitting(begun) : begun
     const prompt = this.prompt(state.spoken)
     let ready = state
     if (state.phase === "closing") {
@@ -227,12 +257,48 @@ export class SpeechStream {
     return [piece, { ...next, phase: "flushing", carry: undefined }]
   }
 
+  /** A new segment that heard nothing has nothing to say. */
+  private isSilent({ pieces, decoder, spoken, seeded }: SpeechState): boolean {
+    if (pieces === undefined) return true
+    const isNew = pieces === 0 && decoder.frames.length > 0
+    return isNew && !(this.options.speaksAll && isAudible(spoken.slice(seeded)))
+  }
+
+  /** A closing segment whose text has room for its end mark; what has not is left for the next. */
+  private fitting(state: SpeechState): SpeechState {
+    const { spoken, seeded, carry } = state
+    const cut = cutWithin(spoken, seeded, this.within(this.text.layout.textSlots - 1))
+    if (cut === spoken.length) return state
+    return { ...state, spoken: spoken.slice(0, cut), carry: spoken.slice(cut) + (carry ?? "") }
+  }
+
+  /**
+   * A segment whose speech has ended, with the text that it cannot have said left for the next: what its slots did not have
+   * yet, or no frame has seen.
+   */
+  private unseenLeft(state: SpeechState, textTokens: number): SpeechState {
+    const { config } = this.decoder
+    const { spoken, seeded, carry, phase, chunk, decoder } = state
+    const given = phase === "listening" ? config.textChunkSize * (chunk + 1) : textTokens
+    const visible = visibleTextSlots(audioStart(config) + decoder.frames.length, textTokens, config) - textStart(config)
+    const cut = cutWithin(spoken, seeded, this.within(Math.min(given, visible)))
+    const rest = spoken.slice(cut)
+    // Without progress there is no end of it.
+    if (cut <= seeded || !isAudible(rest)) return state
+    return { ...state, spoken: spoken.slice(0, cut), carry: rest + (carry ?? "") }
+  }
+
+  private within(tokens: number): (text: string) => boolean {
+    return (text) => this.text.tokenizer.encode(text).length <= tokens
+  }
+
   private async flush(state: SpeechState): Promise<Step> {
     const [pcm, rendering] = flushRendering(state.rendering)
     const piece = pcm && { text: state.written.slice(state.delivered), pcm }
     const flushed = { ...state, rendering, delivered: piece ? state.written.length : state.delivered }
-    if (state.carry === undefined || state.closed) return [piece, { ...flushed, phase: "done" }]
-    return [piece, await this.rollOver(flushed)]
+    const { carry, closed } = state
+    const goesOn = carry !== undefined && (!closed || (this.options.speaksAll && isAudible(carry)))
+    return [piece, goesOn ? await this.rollOver(flushed) : { ...flushed, phase: "done" }]
   }
 
   /** A new segment that knows the end of this one. */
@@ -250,16 +316,18 @@ export class SpeechStream {
       state.speaker,
     )
     const [, decoder] = await this.decoder.prefillAudio(withText, seedFrames, seedIds.length)
-    const written = this.text.tokenizer.decode(seedIds) + state.carry!
+    const seed = this.text.tokenizer.decode(seedIds)
+    const written = seed + state.carry!
     return {
       ...state,
-      phase: "listening",
+      phase: state.closed ? "closing" : "listening",
       decoder,
       rendering: initRendering(this.options.rendering, seedFrames.length),
       pieces: 0,
       written,
       delivered: written.length,
       spoken: written,
+      seeded: seed.length,
       chunk: Math.floor(seedIds.length / config.textChunkSize),
       carry: undefined,
     }
@@ -273,9 +341,9 @@ export class SpeechStream {
     const [, decoder] = yield* this.decoder.generate(state.decoder, options)
     const ends = decoder.finished || (state.phase === "draining" && decoder.frames.length > MAX_SEGMENT_FRAMES)
     const [pcm, rendered] = await renderFrames(this.renderer, state.rendering, decoder.frames, rendering, ends)
+    const drawn = { ...state, decoder }
     const next: SpeechState = {
-      ...state,
-      decoder,
+      ...(decoder.finished && this.options.speaksAll ? this.unseenLeft(drawn, textTokens) : drawn),
       drawnFrames: state.drawnFrames + decoder.frames.length - state.decoder.frames.length,
       rendering: rendered,
       chunk: state.chunk + 1,

@@ -253,6 +253,7 @@ test("the behaviours differ in what is listed above, and nowhere else", () => {
       "firstPieceVerbatim",
       "numbers",
       "outlivesSpeech",
+      "speaksAll", // src/inference/speech-long-text.test.ts
       "reclosesTurns",
       "keepsLastToken",
       "readsTail",

@@ -21,6 +21,11 @@ export type BehaviourOptions = {
   readonly firstPieceVerbatim: boolean
   /** When the speech ends before the text does: the text goes on and a new utterance speaks it, or both end. */
   readonly outlivesSpeech: boolean
+  /**
+   * Text without sentence ends, too, is spoken in segments that the speech decoder can hold, as is what comes after the last
+   * end; the official stream falls silent where a segment is full.
+   */
+  readonly speaksAll: boolean
   /** Quirk of the official stream: an answer without a question closes the system prompt's turn once more. */
   readonly reclosesTurns: boolean
   /**
@@ -46,6 +51,7 @@ const REFERENCE: BehaviourOptions = {
   numbers: "official",
   firstPieceVerbatim: true,
   outlivesSpeech: false,
+  speaksAll: false,
   reclosesTurns: true,
   keepsLastToken: false,
   readsTail: "with-frame",
@@ -60,6 +66,7 @@ const LIVE: BehaviourOptions = {
   numbers: "conversation",
   firstPieceVerbatim: false,
   outlivesSpeech: true,
+  speaksAll: true,
   reclosesTurns: false,
   keepsLastToken: true,
   readsTail: "always",

@@ -30,13 +30,14 @@ export class SpeechTrack {
     speaker: Float32Array,
     { draw, language }: { readonly draw: Draw; readonly language: SpokenLanguage },
   ) {
-    const { rendering, firstCallFrames, numbers } = behaviour
+    const { rendering, firstCallFrames, numbers, speaksAll } = behaviour
     this.stream = new SpeechStream(voice.decoder, voice, voice, {
       sampling: codeSampling(voice.decoder.config),
       draw,
       rendering,
       callFrames: CALL_FRAMES,
       firstCallFrames,
+      speaksAll,
       ...(numbers === "conversation" ? { fallbackLanguage: language } : {}),
     })
     this.behaviour = behaviour
