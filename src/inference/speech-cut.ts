@@ -6,6 +6,12 @@
 /** How well a text may be cut somewhere; each kind includes those before it. */
 export type Break = "sentence" | "clause" | "word"
 
+/** A segment closes at the first sentence end when fewer text slots than this are free. */
+export const FREE_SLOTS_TO_CLOSE = 180
+/** With `speaksAll`: what else closes a segment when fewer slots are free, and how few are left to the end of a word. */
+const FREE_SLOTS_FOR: { readonly [kind in Break]: number } = { sentence: FREE_SLOTS_TO_CLOSE, clause: 100, word: 20 }
+const FREE_SLOTS_ANYWHERE = 10
+
 /** Letters that are written without spaces between words. */
 const UNSPACED = String.raw`\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}`
 /** A stop or comma inside of a number, an address or a name ends nothing; at the end of a piece a number may go on. */
@@ -21,6 +27,15 @@ const PATTERNS: { readonly [kind in Break]: RegExp } = {
 export function lastBreak(piece: string, kind: Break): number | undefined {
   const last = [...piece.matchAll(PATTERNS[kind])].at(-1)
   return last && last.index + last[0].length
+}
+
+/** Where in its latest piece a segment closes that speaks all its text; undefined while there are better places to come. */
+export function closingAt(piece: string, freeSlots: number): number | undefined {
+  for (const kind of ["sentence", "clause", "word"] as const) {
+    const at = freeSlots <= FREE_SLOTS_FOR[kind] ? lastBreak(piece, kind) : undefined
+    if (at !== undefined) return at
+  }
+  return freeSlots <= FREE_SLOTS_ANYWHERE ? piece.length : undefined
 }
 
 /** Whether anything of a text can be heard. */

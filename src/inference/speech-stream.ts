@@ -21,7 +21,7 @@ import {
 } from "../tokenizer/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import type { CodeSampling, Draw } from "./code-sampler.ts"
-import { type Break, cutWithin, isAudible, lastBreak } from "./speech-cut.ts"
+import { closingAt, cutWithin, FREE_SLOTS_TO_CLOSE, isAudible } from "./speech-cut.ts"
 import { type SpeechDecoder, type SpeechDecoderState, textChunk } from "./speech-decoder.ts"
 import { audioStart, textStart, visibleTextSlots } from "./speech-mask.ts"
 import {
@@ -60,11 +60,6 @@ export type SpeechOptions = {
 export const CALL_FRAMES = 25
 /** A segment is given up when it gets longer than this: 43.7 s. */
 export const MAX_SEGMENT_FRAMES = 2048
-/** A segment closes at the first sentence end when fewer text slots than this are free. */
-const FREE_SLOTS_TO_CLOSE = 180
-/** With `speaksAll`: what else closes a segment when fewer slots are free, and how few are left to the end of a word. */
-const FREE_SLOTS_FOR: { readonly [kind in Break]: number } = { sentence: FREE_SLOTS_TO_CLOSE, clause: 100, word: 20 }
-const FREE_SLOTS_ANYWHERE = 10
 /** What a new segment takes over. */
 const SEED_TOKENS = 5
 const SEED_FRAMES = 50
@@ -107,15 +102,6 @@ type Step = readonly [SpeechPiece | undefined, SpeechState]
 function closing(state: SpeechState, at: number): SpeechState {
   const { spoken } = state
   return { ...state, phase: "closing", spoken: spoken.slice(0, at), carry: spoken.slice(at) }
-}
-
-/** Where in its latest piece a segment closes that speaks all its text; undefined while there are better places to come. */
-function closingAt(piece: string, freeSlots: number): number | undefined {
-  for (const kind of ["sentence", "clause", "word"] as const) {
-    const at = freeSlots <= FREE_SLOTS_FOR[kind] ? lastBreak(piece, kind) : undefined
-    if (at !== undefined) return at
-  }
-  return freeSlots <= FREE_SLOTS_ANYWHERE ? piece.length : undefined
 }
 
 const hasLetters = (text: string): boolean => /[a-zA-Z\u4e00-\u9fff]/.test(text)
