@@ -66,6 +66,19 @@ test("any cutting gives the same bits, empty chunks included", () => {
   )
 })
 
+test.each(PAIRS)("%i → %i Hz: a state goes on as its resampler would, and is not changed by that", (fromHz, toHz) => {
+  const pcm = lcgNoise(4000)
+  let resampler = createResampler({ fromHz, toHz })
+  const pieces: Float32Array[] = []
+  for (let i = 0; i < pcm.length; i += 333) {
+    const { state } = resampler
+    createResampler(state).push(lcgNoise(777))
+    resampler = createResampler(structuredClone(state))
+    pieces.push(resampler.push(pcm.subarray(i, i + 333)))
+  }
+  expect(concatPcm([...pieces, resampler.flush()])).toEqual(resample(pcm, fromHz, toHz))
+})
+
 test.each(PAIRS)("%i → %i Hz: a tone comes out as that tone, in time and level", (fromHz, toHz) => {
   const got = resample(sine(fromHz / 5, 1000, fromHz), fromHz, toHz)
   const want = sine(got.length, 1000, toHz)

@@ -17,18 +17,38 @@ export type Resampler = {
   push(pcm: Float32Array): Float32Array
   /** Ends the signal as if silence followed. @returns the rest; afterwards a new signal may begin */
   flush(): Float32Array
+  /** Where the signal stands, as plain data: another resampler of these rates goes on from it. */
+  readonly state: ResamplerState
+}
+
+export type ResamplerState = {
+  readonly fromHz: number
+  readonly toHz: number
+  /** Input from the first tap of the next output on. */
+  readonly pending: Float32Array
+  /** Samples in and out so far. */
+  readonly received: number
+  readonly produced: number
+  /** The next output lies between input samples `base` and `base + 1`, at the fraction phase · gcd / toHz. */
+  readonly base: number
+  readonly phase: number
 }
 
 const MIN_RATE_HZ = 8_000
 const MAX_RATE_HZ = 192_000
 
-/** @throws InputError when a rate is not a whole number from 8,000 to 192,000 */
-export function createResampler({ fromHz, toHz }: { fromHz: number; toHz: number }): Resampler {
+/**
+ * A signal of these rates; with a state of them, one that goes on, bit for bit.
+ * @throws InputError when a rate is not a whole number from 8,000 to 192,000
+ */
+export function createResampler(rates: { fromHz: number; toHz: number } | ResamplerState): Resampler {
+  const { fromHz, toHz } = rates
   checkRate("fromHz", fromHz)
   checkRate("toHz", toHz)
   if (fromHz === toHz) {
     const empty = () => new Float32Array(0)
-    return { fromHz, toHz, lookAheadSamples: 0, push: (pcm) => pcm.slice(), flush: empty }
+    const state = { fromHz, toHz, pending: empty(), received: 0, produced: 0, base: 0, phase: 0 }
+    return { fromHz, toHz, lookAheadSamples: 0, push: (pcm) => pcm.slice(), flush: empty, state }
   }
   const divisor = gcd(fromHz, toHz)
   const up = toHz / divisor
@@ -37,13 +57,11 @@ export function createResampler({ fromHz, toHz }: { fromHz: number; toHz: number
   const { taps } = filter
   const halfTaps = taps / 2
 
-  let pending = new Float32Array(0) // input from the first tap of the next output on
-  let received = 0
-  let produced = 0
-  let base = 0 // the next output lies between input samples base and base + 1 …
-  let phase = 0 // … at fraction phase / up
+  const silence = () => new Float32Array(halfTaps - 1) // before the start
+  const start = { pending: silence(), received: 0, produced: 0, base: 0, phase: 0 }
+  let { pending, received, produced, base, phase } = "pending" in rates ? rates : start
   const reset = () => {
-    pending = new Float32Array(halfTaps - 1) // silence before the start
+    pending = silence()
     received = produced = base = phase = 0
   }
 
@@ -66,7 +84,6 @@ export function createResampler({ fromHz, toHz }: { fromHz: number; toHz: number
     return out
   }
 
-  reset()
   return {
     fromHz,
     toHz,
@@ -79,6 +96,9 @@ export function createResampler({ fromHz, toHz }: { fromHz: number; toHz: number
       const rest = advance(new Float32Array(halfTaps), Math.ceil((received * up) / down))
       reset()
       return rest
+    },
+    get state() {
+      return { fromHz, toHz, pending, received, produced, base, phase }
     },
   }
 }

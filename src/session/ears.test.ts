@@ -1,9 +1,10 @@
 /** @file What a call takes in, against a list of what was pushed. */
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { concatPcm } from "../audio/index.ts"
+import { concatPcm, resample } from "../audio/index.ts"
 import { Ears, UNIT_SAMPLES } from "./ears.ts"
 
+const RATES = [8000, 16_000, 24_000, 44_100, 48_000]
 const seconds = (count: number, level = 0) => new Float32Array(count * UNIT_SAMPLES).fill(level)
 
 describe("ears that nobody reads from", () => {
@@ -47,5 +48,61 @@ describe("ears that nobody reads from", () => {
     expect(ears.take(ears.prepare({ pcm: seconds(1) }))).toBe(1000)
     ears.remove(ears.peek(90))
     expect(ears.take(ears.prepare({ pcm: seconds(1) }))).toBe(1000)
+  })
+})
+
+/** All sound that ears have got, when the turn ends. */
+function soundIn(ears: Ears): Float32Array {
+  ears.flush()
+  const { ready, rest } = ears.data
+  return concatPcm([...ready.flatMap(({ pcm }) => pcm ?? []), rest])
+}
+
+describe("saved ears", () => {
+  const noise = (samples: number) => Float32Array.from({ length: samples }, (_, i) => Math.sin(i * i))
+  const sizes = fc.array(fc.integer({ min: 0, max: 9000 }), { maxLength: 8 })
+
+  test.each(RATES)("hear as if nobody had saved them, at %i Hz", (rate) => {
+    fc.assert(
+      fc.property(sizes, fc.nat(), (lengths, restored) => {
+        const pcm = noise(lengths.reduce((sum, length) => sum + length, 0))
+        let ears = new Ears(rate)
+        let at = 0
+        for (const [i, length] of lengths.entries()) {
+          ears.take(ears.prepare({ pcm: pcm.subarray(at, at + length) }))
+          at += length
+          const { data } = ears
+          expect(ears.data).toEqual(data)
+          if ((restored >> i) % 2 === 1) ears = new Ears(rate, structuredClone(data))
+        }
+        expect(soundIn(ears)).toEqual(resample(pcm, rate, UNIT_SAMPLES))
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  test("lose nothing when they go on at another rate", () => {
+    const ears = new Ears(48_000)
+    ears.take(ears.prepare({ pcm: noise(50_000) }))
+    const other = new Ears(24_000, ears.data)
+    other.take(other.prepare({ pcm: noise(2400) }))
+    expect(soundIn(other).length).toBe(Math.ceil(50_000 / 3) + 1600)
+  })
+
+  test("of an earlier version, without a resampler's state, begin a new signal", () => {
+    const { resampler: _, ...data } = new Ears(48_000).data
+    const ears = new Ears(48_000, data)
+    ears.take(ears.prepare({ pcm: noise(4800) }))
+    expect(soundIn(ears)).toEqual(resample(noise(4800), 48_000, UNIT_SAMPLES))
+  })
+
+  test.each(RATES)("go on behind what was kept as if the rest had never been said, at %i Hz", (rate) => {
+    const [said, cleared] = [new Ears(rate), new Ears(rate)]
+    for (const ears of [said, cleared]) ears.take(ears.prepare({ pcm: noise(10_001) }))
+    cleared.keep()
+    cleared.take(cleared.prepare({ pcm: noise(70_003) }))
+    cleared.clear()
+    for (const ears of [said, cleared]) ears.take(ears.prepare({ pcm: noise(5001) }))
+    expect(soundIn(cleared)).toEqual(soundIn(said))
   })
 })

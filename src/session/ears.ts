@@ -1,5 +1,5 @@
 /** @file What a call hears and sees before it is read: sound of any rate and length becomes one-second units with frames. */
-import { concatPcm, createResampler, type Resampler } from "../audio/index.ts"
+import { concatPcm, createResampler, type Resampler, type ResamplerState } from "../audio/index.ts"
 import { checkPixels, type RgbImage } from "../image/index.ts"
 import { InputError } from "../util/index.ts"
 import type { CallInput } from "./types.ts"
@@ -36,6 +36,8 @@ export type EarsData = {
   readonly frame: RgbImage | undefined
   readonly lastFrame: RgbImage | undefined
   readonly marks: TurnMarks
+  /** Saved calls of earlier versions have none: they begin a new signal. */
+  readonly resampler?: ResamplerState
 }
 
 type TurnMarks = {
@@ -48,7 +50,7 @@ type TurnMarks = {
 }
 
 export class Ears {
-  private readonly resampler: Resampler
+  private resampler: Resampler
   private ready: Heard[]
   /** Sound of the second that is not full yet. */
   private rest: Float32Array
@@ -60,17 +62,21 @@ export class Ears {
   /** Units of sound that may wait now. */
   private room: number = MAX_WAITING
   /** What was here when input was last kept. */
-  private kept: Pick<EarsData, "ready" | "rest" | "frame" | "lastFrame">
+  private kept: Pick<EarsData, "ready" | "rest" | "frame" | "lastFrame"> & { readonly resampler: ResamplerState }
 
   /** @throws InputError for a rate outside 8,000 to 192,000 Hz */
   constructor(sampleRateHz: number, saved?: EarsData) {
-    this.resampler = createResampler({ fromHz: sampleRateHz, toHz: UNIT_SAMPLES })
+    const rates = { fromHz: sampleRateHz, toHz: UNIT_SAMPLES }
+    const isSame = saved?.resampler?.fromHz === sampleRateHz
+    this.resampler = createResampler((isSame ? saved.resampler : undefined) ?? rates)
     this.ready = [...(saved?.ready ?? [])]
     this.rest = saved?.rest ?? new Float32Array(0)
     this.frame = saved?.frame
     this.lastFrame = saved?.lastFrame
     this.marks = saved?.marks ?? { ended: 0, found: 0, answered: 0 }
-    this.kept = { ready: [...this.ready], rest: this.rest, frame: this.frame, lastFrame: this.lastFrame }
+    // A call that goes on at another rate has all of the sound before.
+    if (saved?.resampler && !isSame) this.hear(createResampler(saved.resampler).flush())
+    this.kept = this.now
   }
 
   /** The latest turn that was found in the sound, is over and has no answer. */
@@ -167,8 +173,7 @@ export class Ears {
 
   /** What is here stays, whatever is cleared later. */
   keep(): void {
-    const { rest, frame, lastFrame } = this
-    this.kept = { ready: [...this.ready], rest, frame, lastFrame }
+    this.kept = this.now
   }
 
   /** Whether an item was there when input was last kept. */
@@ -199,17 +204,20 @@ export class Ears {
 
   /** Forgets what was taken since {@link keep} and was not read. */
   clear(): void {
-    const { ready, rest, frame, lastFrame } = this.kept
+    const { ready, resampler, ...waiting } = this.kept
     this.ready = this.ready.filter((item) => ready.includes(item))
     this.answer(this.marks.ended)
-    this.resampler.flush()
-    Object.assign(this, { rest, frame, lastFrame })
+    this.resampler = createResampler(resampler)
+    Object.assign(this, waiting)
   }
 
   get data(): EarsData {
-    this.flush()
-    const { ready, rest, frame, lastFrame, marks } = this
-    return { ready: [...ready], rest, frame, lastFrame, marks }
+    return { ...this.now, marks: this.marks }
+  }
+
+  private get now() {
+    const { ready, rest, frame, lastFrame, resampler } = this
+    return { ready: [...ready], rest, frame, lastFrame, resampler: resampler.state }
   }
 }
 
