@@ -17,7 +17,7 @@ export type CaseContext = { readonly set: GoldenSet; readonly golden: GoldenCase
 /** Runs one case and records its comparisons. */
 export type CaseRunner = (context: CaseContext, report: CaseReport) => Promise<void>
 
-/** Runners by case name. */
+/** Runners by the names of the first set; {@link runnerOf} knows others by what the case is. */
 const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...tokenizerCases,
   ...languageModelCases,
@@ -27,6 +27,37 @@ const RUNNERS: { readonly [name: string]: CaseRunner } = {
   ...promptCases,
   ...chatCases,
   ...streamingCases,
+}
+
+/** Families whose names tell settings: what a case has in it says how it runs. */
+const FAMILIES: { readonly [prefix: string]: (golden: GoldenCase) => CaseRunner | undefined } = {
+  apm_two_audios: () => audioCases.apm_two_audios_full,
+  inputs_embeds: () => promptCases.inputs_embeds_image_audio,
+  speech_stream: () => speechCases.speech_stream,
+  streaming: () => streamingCases.streaming_omni,
+  vision: ({ inputs, outputs }) => {
+    if (inputs.pixel_values) return visionCases.vision_small
+    return outputs.resampled && outputs.tgt_sizes ? visionCases.vision_images : undefined
+  },
+  chat: ({ params, outputs }) => {
+    if (Array.isArray(params.messages?.[0])) return chatCases.chat_batch
+    const beams = params.num_beams ?? (outputs.logits_first3 ? 1 : undefined)
+    return beams === 1 ? chatCases.chat_image : chatCases.chat_beam
+  },
+}
+
+/** How a case runs: by its family, then by its name, then by the longest known name that its name goes on from. */
+export function runnerOf(golden: GoldenCase): CaseRunner | undefined {
+  const { name } = golden
+  const goesOn = (start: string) => name === start || name.startsWith(`${start}_`)
+  for (const [prefix, choose] of Object.entries(FAMILIES)) {
+    const run = goesOn(prefix) ? choose(golden) : undefined
+    if (run) return run
+  }
+  const [known] = Object.keys(RUNNERS)
+    .filter(goesOn)
+    .sort((a, b) => b.length - a.length)
+  return known === undefined ? undefined : RUNNERS[known]
 }
 
 export type CaseResult = {
@@ -62,10 +93,10 @@ export async function* runCases(
     if (!selected(golden.name)) continue
     const report = new CaseReport(golden)
     const start = performance.now()
-    const run = RUNNERS[golden.name]
+    const run = runnerOf(golden)
     try {
       if (run) await run({ set, golden, executor }, report)
-      else report.failures.push("no such case is known here")
+      else report.failures.push(`no such case is known here; known are ${Object.keys(RUNNERS).join(", ")}`)
       if (run && report.comparisons === 0) report.failures.push("nothing was compared")
     } catch (error) {
       report.failures.push(`stopped: ${errorText(error)}`)
