@@ -114,6 +114,19 @@ describe("calls on one queue", () => {
     await hosted.act({ type: "hang-up" }, () => {}, never)
   })
 
+  test("what was pushed during an answer and cannot be read is told as an event, and is gone", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, events, answers, push, respond } = await host(queue, { contextPositions: 256 })
+    const talking = respond(20)
+    await hosted.act({ type: "push", input: { text: "no ".repeat(1000) } }, () => {}, never)
+    await talking
+    while (queue.length > 0 || events.length === 0) await setImmediate()
+    expect(events).toMatchObject([{ type: "input-dropped", reason: expect.stringContaining("context: expected") }])
+    await push(second())
+    await respond(5)
+    expect(answers.filter(({ type }) => type === "turn-end").length).toBe(2)
+  })
+
   test("a hung-up call stops, and others go on", async () => {
     const queue = new StepQueue(() => setImmediate())
     const [gone, stays] = await Promise.all([host(queue, { turns: {} }), host(queue)])

@@ -3,7 +3,7 @@
  * stopped at once. Steps go through the queue that all conversations share.
  */
 import type { AnswerEvent, Call, CallEvent } from "../session/index.ts"
-import { InputError } from "../util/index.ts"
+import { ConfigError, InputError } from "../util/index.ts"
 import type { CallAction } from "./messages.ts"
 import type { StepQueue } from "./step-queue.ts"
 
@@ -101,9 +101,15 @@ export class CallHost {
       })
     } finally {
       this.stops.delete(stop)
-      // What was said meanwhile is read now; its failure has nobody to go to but the next command.
-      if (this.open) this.takeIn(new AbortController().signal).catch(() => {})
+      // What was said meanwhile is read now. Nobody waits for it, so what is refused is told as an event; what failed
+      // otherwise still waits, and fails the next command.
+      if (this.open) this.takeIn(new AbortController().signal).catch((error) => this.refused(error))
     }
+  }
+
+  private refused(error: unknown): void {
+    if (!(error instanceof InputError || error instanceof ConfigError)) return
+    this.onEvent({ type: "input-dropped", droppedMs: 0, reason: error.message })
   }
 
   /** Listens and reads until nothing waits. During an answer input is only listened to; it is read when the answer is over. */

@@ -9,6 +9,7 @@ import {
   type ProcessOptions,
   processImages,
   type RgbImage,
+  type Size,
 } from "../image/index.ts"
 import { resamplerGraph, siglipGraph, type VisionConfig } from "../models/minicpmo/index.ts"
 import type { Executor, Program, WeightStore } from "../runtime/index.ts"
@@ -80,13 +81,19 @@ export class VisionEncoder {
     return new VisionEncoder(parts, segments, resampler, masked)
   }
 
+  /** Refuses an image by its size alone. @throws InputError when a slice would have too many patches */
+  checkSize({ width, height }: Size, options: ProcessOptions = {}): void {
+    const { image, maxPatches = DEFAULT_MAX_PATCHES } = this.parts
+    checkImageSize({ width, height }, image, maxPatches, options)
+  }
+
   /**
    * Slices, resizes and normalizes images; sizes are checked before any pixel is touched.
    * @throws InputError when a slice would have too many patches, or the pixels do not fill the image
    */
   process(images: readonly RgbImage[], options: ProcessOptions = {}): ProcessedImage[] {
-    const { image, maxPatches = DEFAULT_MAX_PATCHES } = this.parts
-    for (const { width, height } of images) checkImageSize({ width, height }, image, maxPatches, options)
+    for (const image of images) this.checkSize(image, options)
+    const { image } = this.parts
     return processImages(images, image, options)
   }
 

@@ -168,7 +168,8 @@ class Listener {
       case "keep":
         return call.keep()
       case "interrupt":
-        return this.interrupt(step.heardMs)
+        this.interrupt(step.heardMs)
+        return
       case "respond":
         return await this.respond(step)
       case "restore": {
@@ -209,13 +210,14 @@ class Listener {
     if (opened) this.said.push(text)
     if (isEnded && heard === undefined) return
     if (!opened) return
-    this.interrupt(heard === undefined ? undefined : (heard * samples) / 24)
+    const heardMs = this.interrupt(heard === undefined ? undefined : (heard * samples) / 24)
+    expect(heardMs).toBeCloseTo((Math.min(heard ?? 1, 1) * samples) / 24)
   }
 
   /** The listener knows what was said from the answer alone. */
-  private interrupt(heardMs: number | undefined): void {
+  private interrupt(time: number | undefined): number {
     const answers = answersIn(inside(this.call).text)
-    const { text } = this.call.interrupt(heardMs)
+    const { text, heardMs } = this.call.interrupt(time)
     const after = answersIn(inside(this.call).text)
     // At most one answer changed, and it is now what the listener is told.
     const at = answers.findIndex((one, i) => one !== after[i])
@@ -223,6 +225,7 @@ class Listener {
       expect(tidy(after[at]!)).toBe(tidy(text))
       this.said[this.said.length - (answers.length - at)] = text
     }
+    return heardMs
   }
 
   check(): void {

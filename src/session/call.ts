@@ -3,25 +3,19 @@
  * to what was heard, and old turns are forgotten when the context fills. Every generator's `next()` is one step of work;
  * one that is abandoned leaves a valid state. Who calls must not run two of them at once; `push` and `clear` always may.
  */
-import { concatPcm, minEncodableSamples, resample } from "../audio/index.ts"
-import {
-  type ContentItem,
-  callItems,
-  type Message,
-  systemMessage,
-  toolItems,
-  VOCODER_SAMPLE_RATE_HZ,
-} from "../inference/index.ts"
+import { minEncodableSamples } from "../audio/index.ts"
+import { callItems, VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import type { Vad } from "../turns/index.ts"
 import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { answerForm, canBeSpoken, checkAnswer, withoutUndefined } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
+import { checkCall, checkFrame, contentOf, systemOf, unitsOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { Conversation, type Room } from "./conversation.ts"
 import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
-import { TurnGate, type TurnGateData, turnDetectorOf } from "./turn-gate.ts"
+import { TurnGate, type TurnGateData } from "./turn-gate.ts"
 import type {
   AnswerEvent,
   AnswerOptions,
@@ -32,7 +26,6 @@ import type {
   CallSnapshot,
   Interruption,
   RespondOptions,
-  Sound,
 } from "./types.ts"
 import type { VoiceCache } from "./voices.ts"
 
@@ -95,8 +88,15 @@ export class Call {
     return call
   }
 
-  /** Takes input without listening to it or reading it. @throws InputError for damaged input */
+  /**
+   * Takes input without listening to it or reading it.
+   * @throws InputError for damaged input, ConfigError for what the model has no encoder for; nothing of it is taken then
+   */
   push(input: CallInput): CallEvent[] {
+    const { vision, audio } = this.parts.model.perception
+    if (input.frame) checkFrame(vision, input.frame, this.lastFrameSlices)
+    if (input.pcm && !audio)
+      throw new ConfigError("call.push: expected a model that hears, got one without an audio encoder")
     const heard = this.ears.prepare(input)
     const droppedMs = this.gate ? this.gate.push(heard) : this.ears.take(heard)
     return droppedMs > 0 ? [{ type: "input-dropped", droppedMs }] : []
@@ -126,14 +126,16 @@ export class Call {
     return this.ears.foundTurn
   }
 
-  /** Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer. */
+  /**
+   * Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer.
+   * @throws InputError or ConfigError of an item that cannot be read, which is gone then; what follows it waits
+   */
   async *perceive(): AsyncGenerator<CallEvent | undefined, void, void> {
     for (;;) {
       const heard = this.ears.peek(UNITS_TOGETHER)
       if (heard.length === 0) return
       if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
-      yield* this.read(heard, 1)
-      this.ears.remove(heard)
+      yield* this.take(heard)
     }
   }
 
@@ -156,7 +158,8 @@ export class Call {
   /**
    * Answers the user's turn: the one that was found in the sound, or else all that was pushed, which ends it.
    * @param turn the turn that was over when the answer was asked for; what comes later belongs to the next
-   * @throws InputError for wrong options, ConfigError when the model cannot speak
+   * @throws InputError for wrong options or an item that cannot be read, which is gone then; ConfigError when the model
+   * cannot speak
    */
   async *respond(
     options: RespondOptions = {},
@@ -227,7 +230,8 @@ export class Call {
       throw new InputError(`interrupt.heardMs: expected milliseconds ≥ 0, got ${heardMs}`)
     }
     this.gate?.stopSpeaking()
-    return { text: this.conversation.cut(heardMs), heardMs: heardMs ?? 0 }
+    const deliveredMs = this.conversation.deliveredMs
+    return { text: this.conversation.cut(heardMs), heardMs: Math.min(heardMs ?? deliveredMs, deliveredMs) }
   }
 
   /** What was pushed so far stays. */
@@ -263,23 +267,56 @@ export class Call {
     return this.ears.endTurn("hand")
   }
 
-  /** Everything up to the end of a turn; its last frame in full resolution. */
+  private get lastFrameSlices(): number {
+    return this.options.lastFrameSlices ?? LAST_FRAME_SLICES
+  }
+
+  /** Everything up to the end of a turn; its last frame in full resolution, where the context holds that. */
   private async *readTurn(turn: number): AsyncGenerator<CallEvent | undefined, void, void> {
-    const { lastFrameSlices = LAST_FRAME_SLICES } = this.options
+    const slices = this.lastFrameSlices
     for (;;) {
       const heard = this.ears.peekTurn(turn, UNITS_TOGETHER)
       if (heard.length === 0) break
       const [first] = heard
       const { turnEnd } = first!
-      if (turnEnd?.turn !== turn) yield* this.read(heard, 1)
-      else {
-        const frame = first!.frame ?? (lastFrameSlices > 1 ? turnEnd.lastFrame : undefined)
-        const isRead = this.behaviour.readsTail === "always" || (frame && lastFrameSlices > 1)
-        if (isRead) yield* this.read([{ ...first, ...(frame ? { frame } : {}) }], lastFrameSlices)
+      if (turnEnd?.turn !== turn) {
+        yield* this.take(heard)
+        continue
       }
-      this.ears.remove(heard)
+      const frame = first!.frame ?? (slices > 1 ? turnEnd.lastFrame : undefined)
+      if (frame && slices > 1) {
+        try {
+          yield* this.read([{ ...first, frame }], slices)
+          this.ears.remove(heard)
+          continue
+        } catch (error) {
+          if (!isUnreadable(error)) throw error
+        }
+      }
+      if (this.behaviour.readsTail === "always") yield* this.take(heard)
+      else this.ears.remove(heard)
     }
     this.ears.answer(turn)
+  }
+
+  /**
+   * Reads items, after which they no longer wait. Of several that cannot be read together each is tried alone; one that
+   * cannot be read at all is gone, or it would stand in the way of everything after it.
+   * @throws InputError or ConfigError of the item that is gone
+   */
+  private async *take(heard: readonly Heard[]): AsyncGenerator<CallEvent | undefined, void, void> {
+    try {
+      yield* this.read(heard, 1)
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+      if (heard.length > 1) {
+        for (const one of heard) yield* this.take([one])
+        return
+      }
+      this.ears.remove(heard)
+      throw error
+    }
+    this.ears.remove(heard)
   }
 
   private async *read(
@@ -318,6 +355,11 @@ export class Call {
   }
 }
 
+/** Whether an error is about what was to be read: the same again would come of it another time. */
+function isUnreadable(error: unknown): boolean {
+  return error instanceof InputError || error instanceof ConfigError
+}
+
 /** Listens for turns where the options say so, from where a snapshot was taken. */
 function gateOf(
   { vad }: CallParts,
@@ -328,69 +370,4 @@ function gateOf(
   // What a saved call had not listened to is heard all the same.
   for (const heard of gate?.incoming ?? []) ears.take(heard)
   return undefined
-}
-
-/**
- * A unit's content: its frame comes before its sound. Sound alone has no unit mark.
- * @param fewest samples that can be encoded; less is padded with silence to that
- */
-function contentOf({ pcm, frame, text }: Heard, fewest: number) {
-  const padding = pcm && pcm.length < fewest ? [new Float32Array(fewest - pcm.length)] : []
-  return [
-    ...(frame ? ["<unit>", { image: frame }] : []),
-    ...(pcm ? [{ audio: concatPcm([pcm, ...padding]) }] : []),
-    ...(text === undefined ? [] : [{ plain: text }]),
-  ]
-}
-
-/** Sound as units of one second, the last one shorter. @throws InputError for sound that is not finite */
-function unitsOf({ pcm, sampleRateHz }: Sound): Float32Array[] {
-  const at = pcm.findIndex((value) => !Number.isFinite(value))
-  if (at >= 0) throw new InputError(`call.append: expected finite samples, got ${pcm[at]} at ${at} (check the sound)`)
-  const heard = resample(pcm, sampleRateHz, UNIT_SAMPLES)
-  return Array.from({ length: Math.ceil(heard.length / UNIT_SAMPLES) }, (_, i) =>
-    heard.slice(i * UNIT_SAMPLES, (i + 1) * UNIT_SAMPLES),
-  )
-}
-
-/** The first message. Instructions take the place of the sentence about behaviour; those of `omni` follow it. */
-function systemOf(model: OmniModel, options: CallOptions): Message {
-  const { mode = "audio_assistant", language = "en", instructions, voice, tools = [] } = options
-  const pcm = voice && resample(voice.pcm, voice.sampleRateHz, UNIT_SAMPLES)
-  const message = systemMessage(mode, language, mode === "default" ? undefined : pcm)
-  const omniInput = mode === "omni"
-  let items = [...(message.content as readonly ContentItem[])]
-  if (instructions !== undefined) {
-    const text = { plain: omniInput ? `\n${instructions}` : instructions }
-    items = [...(omniInput ? items : items.slice(0, -1)), text]
-  }
-  // The texts of the audio modes stand on lines of their own; what tools add is joined with nothing.
-  if (!omniInput) items = items.flatMap((item, i) => (i === 0 ? [item] : ["\n", item]))
-  return { ...message, content: [...items, ...toolItems(model.prompts, tools)] }
-}
-
-function checkCall({ model, vad }: CallParts, options: CallOptions): void {
-  const { voice, contextPositions, lastFrameSlices, mode, language, turns, perceive } = options
-  checkAnswer(options)
-  const within = (name: string, value: number | undefined, least: number, most: number) => {
-    if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return
-    throw new InputError(`${name}: expected a whole number from ${least} to ${most}, got ${value}`)
-  }
-  within("contextPositions", contextPositions, 256, model.language.config.maxPositionEmbeddings)
-  within("lastFrameSlices", lastFrameSlices, 1, 9)
-  const among = (name: string, value: string | undefined, allowed: readonly string[]) => {
-    if (value === undefined || allowed.includes(value)) return
-    throw new InputError(`${name}: expected ${allowed.join(", ")}, got ${value}`)
-  }
-  among("mode", mode, ["omni", "audio_assistant", "audio_roleplay", "default"])
-  among("language", language, ["en", "zh"])
-  among("perceive", perceive, ["always", "speech"])
-  if (turns) turnDetectorOf(turns)
-  if (turns && !vad) throw new ConfigError("turns: expected a model for voice activity, got none (leave turns out)")
-  if (!voice) return
-  const seconds = voice.pcm.length / voice.sampleRateHz
-  if (!(seconds >= 0.5 && seconds <= 30)) {
-    throw new InputError(`voice: expected 0.5 to 30 seconds of speech, got ${seconds.toFixed(2)} (cut the recording)`)
-  }
-  if (voice.pcm.some((value) => !Number.isFinite(value))) throw new InputError("voice: expected finite samples")
 }

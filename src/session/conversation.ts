@@ -18,6 +18,7 @@ import {
   speakerState,
   turnClosing,
   turnOpening,
+  VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
@@ -106,6 +107,11 @@ export class Conversation {
   get usage(): { readonly audio: number; readonly image: number } {
     const { ledger } = this.state
     return { audio: ledger.mediaPositions("audio"), image: ledger.mediaPositions("image") }
+  }
+
+  /** Milliseconds of the latest answer's sound that were delivered, as long as it can be cut. */
+  get deliveredMs(): number {
+    return ((this.state.answer?.record.samples ?? 0) / VOCODER_SAMPLE_RATE_HZ) * 1000
   }
 
   /** Positions that the conversation takes. */

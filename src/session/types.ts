@@ -214,8 +214,11 @@ export type CallEvent =
       readonly droppedTurns: number
       readonly positions: number
     }
-  /** Sound came faster than it was taken for too long, so the oldest of it was dropped. */
-  | { readonly type: "input-dropped"; readonly droppedMs: number }
+  /**
+   * Sound came faster than it was taken for too long, so the oldest of it was dropped; or, with a reason, something that was
+   * pushed during an answer could not be read.
+   */
+  | { readonly type: "input-dropped"; readonly droppedMs: number; readonly reason?: string }
   /** Units were read: how much, and how long it took. */
   | {
       readonly type: "perceived"
