@@ -1,6 +1,7 @@
 /** @file A live call as the library offers it: files and pixels in any form go in, a saved call is the bytes of a file. */
 import type { Engine, EngineCall } from "./engine/index.ts"
-import { type AudioInput, floatSamples, type ImageInput, readImage, readSoundInput } from "./media/index.ts"
+import type { RgbaImage } from "./image/index.ts"
+import { type AudioInput, checkSamples, type ImageInput, readImage, readSoundInput } from "./media/index.ts"
 import {
   type AnswerEvent,
   type CallEvent,
@@ -98,9 +99,12 @@ class OpeningCall implements LibraryCall {
 
   async #prepare({ pcm, frame, text }: LibraryCallInput): Promise<CallInput> {
     const reading = { source: "call.push: frame", behaviour: this.#behaviour }
+    // Taken before anything is waited for: a microphone and a camera fill their buffers again.
+    const sound = pcm === undefined ? {} : { pcm: checkSamples("call.push: pcm", pcm).slice() }
+    const picture = frame === undefined ? undefined : copyOf(frame)
     return {
-      ...(pcm ? { pcm: floatSamples(pcm).slice() } : {}),
-      ...(frame === undefined ? {} : { frame: await readImage(frame, reading) }),
+      ...sound,
+      ...(picture === undefined ? {} : { frame: await readImage(picture, reading) }),
       ...(text === undefined ? {} : { text }),
     }
   }
@@ -146,6 +150,15 @@ class OpeningCall implements LibraryCall {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+/** A picture whose bytes or pixels nobody else can change; they become plain bytes. */
+function copyOf(frame: ImageInput): ImageInput {
+  if (frame instanceof Uint8Array) return new Uint8Array(frame)
+  const { data } = Object(frame) as { readonly data?: unknown }
+  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) return frame
+  const { width, height } = frame as RgbaImage
+  return { width, height, data: new Uint8Array(data) }
 }
 
 async function open(engine: Engine, options: LibraryCallOptions): Promise<EngineCall> {

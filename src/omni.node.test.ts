@@ -127,6 +127,11 @@ describe("omni.chat", () => {
       /content\[1\]: expected 243 bytes for 9x9x3, got 5/,
     ],
     ["NaN", { pcm: new Float32Array([Number.NaN]), sampleRateHz: 16_000 }, /content\[1\]: expected finite/],
+    [
+      "bytes as samples",
+      { pcm: Buffer.alloc(8) as never, sampleRateHz: 16_000 },
+      /content\[1\]: pcm: expected a Float32Array or an Int16Array, got a Buffer \(bytes of 16-bit/,
+    ],
     ["no rate", { pcm, sampleRateHz: 0 }, /content\[1\]: expected a sampleRateHz above 0, got 0/],
     ["a wrong object", { video: "x" } as never, /content\[1\]: expected .* got an object with video$/],
     ["null", null as never, /content\[1\]: expected text, an image or sound, got null/],
@@ -175,6 +180,46 @@ describe("omni.call", () => {
     await call.close()
     const voiceless = omni.call({ voice: "/nowhere.wav" })
     await expect(voiceless.ready()).rejects.toThrow("/nowhere.wav: expected a readable file")
+  })
+
+  test("takes samples as what they are: 16-bit ones are scaled, anything else is refused", {
+    timeout: 30_000,
+  }, async () => {
+    const exact = Int16Array.from(pcm, (value) => Math.round(value * 32_767))
+    const answers: string[] = []
+    for (const samples of [exact, Float32Array.from(exact, (value) => value / 32_768)]) {
+      await using call = omni.call(GREEDY)
+      await call.push({ pcm: samples })
+      answers.push(await textOf(call.respond({ speak: false })))
+    }
+    expect(answers[0]).toBe(answers[1])
+    await using call = omni.call(GREEDY)
+    const expected = "call.push: pcm: expected a Float32Array or an Int16Array, got"
+    await expect(call.push({ pcm: Buffer.alloc(8) as never })).rejects.toThrow(
+      `${expected} a Buffer (bytes of 16-bit samples`,
+    )
+    await expect(call.push({ pcm: "talk.wav" as never })).rejects.toThrow(`${expected} string (mono samples)`)
+    await expect(call.push({ pcm: [0, 1] as never })).rejects.toThrow(`${expected} a Array`)
+  })
+
+  test("keeps what was pushed, whatever becomes of the caller's buffers", { timeout: 30_000 }, async () => {
+    const answers: string[] = []
+    for (const change of ["none", "samples and pixels"]) {
+      const sound = pcm.slice()
+      const frame = { width: 64, height: 48, data: new Uint8ClampedArray(pixels) }
+      await using call = omni.call({ ...GREEDY, mode: "omni" })
+      const pushed = call.push({ pcm: sound, frame: frame as never })
+      if (change !== "none") {
+        sound.fill(0.9)
+        frame.data.fill(0)
+      }
+      await pushed
+      // Pixels of any kind can be saved.
+      await using again = omni.call({ ...GREEDY, mode: "omni", snapshot: await call.snapshot() })
+      for (const one of [call, again]) answers.push(await textOf(one.respond({ speak: false, maxNewTokens: 20 })))
+    }
+    expect(answers[0]).not.toBe("")
+    expect(answers).toEqual(answers.map(() => answers[0]))
   })
 
   test("an abort stops the answer", async () => {

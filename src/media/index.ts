@@ -1,8 +1,8 @@
 export { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs } from "./ffmpeg.ts"
 export {
   type AudioInput,
+  checkSamples,
   type FileInput,
-  floatSamples,
   type ImageInput,
   type PcmInput,
   readImage,

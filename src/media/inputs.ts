@@ -66,11 +66,10 @@ export async function readSoundInput(
     return { pcm, sampleRateHz }
   }
   const { pcm, sampleRateHz } = Object(input) as PcmInput
-  if (!(pcm instanceof Float32Array || pcm instanceof Int16Array))
-    throw unknown(source, "a path, a file URL, bytes, or { pcm, sampleRateHz }", input)
+  if (pcm === undefined) throw unknown(source, "a path, a file URL, bytes, or { pcm, sampleRateHz }", input)
+  const floats = checkSamples(`${source}: pcm`, pcm)
   if (!(Number.isFinite(sampleRateHz) && sampleRateHz > 0))
     throw new InputError(`${source}: expected a sampleRateHz above 0, got ${sampleRateHz}`)
-  const floats = floatSamples(pcm)
   checkPcm(floats, source)
   return { pcm: floats, sampleRateHz }
 }
@@ -88,9 +87,20 @@ export async function readPictureOrSound(
   return { audio: await readSoundInput(input as AudioInput, reading) }
 }
 
-/** Samples as floats; 16-bit ones are scaled to [-1, 1). */
-export function floatSamples(pcm: Float32Array | Int16Array): Float32Array {
-  return pcm instanceof Int16Array ? int16ToFloat(pcm) : pcm
+/**
+ * Samples as floats; 16-bit ones are scaled to [-1, 1). Nothing else is taken for samples: bytes may be those of any format.
+ * @throws InputError naming `source`
+ */
+export function checkSamples(source: string, pcm: unknown): Float32Array {
+  if (pcm instanceof Float32Array) return pcm
+  if (pcm instanceof Int16Array) return int16ToFloat(pcm)
+  const isBytes = pcm instanceof Uint8Array
+  const hint = isBytes
+    ? "bytes of 16-bit samples: new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)"
+    : "mono samples"
+  const got =
+    ArrayBuffer.isView(pcm) || Array.isArray(pcm) ? `a ${pcm.constructor.name}` : pcm === null ? "null" : typeof pcm
+  throw new InputError(`${source}: expected a Float32Array or an Int16Array, got ${got} (${hint})`)
 }
 
 function pathOf(input: unknown, source: string): string | undefined {
