@@ -5,6 +5,8 @@ import { loadEmbedParts, loadPromptParts } from "../../test/parity/prompts.ts"
 import { loadSpeech, loadText } from "../../test/parity/speech.ts"
 import type { ClipEncoder } from "../inference/index.ts"
 import { createOrtNodeExecutor } from "../runtime/index.node.ts"
+import { f32 } from "../tensor/index.ts"
+import { runSteps } from "../util/index.ts"
 import { omniChat } from "./chat.ts"
 import type { OmniModel } from "./model.ts"
 import type { AnswerEvent, ChatMessage } from "./types.ts"
@@ -67,4 +69,50 @@ test("a voice is encoded once for many requests, and only where it is all there 
   await ask(300, heard)
   await ask(300, heard)
   expect([encoded, voices.encoded]).toEqual([4, 2])
+})
+
+test("requests at once share the work, and what fails is tried again", async () => {
+  const voices = new VoiceCache()
+  const before = encoded
+  const ask = async (signal = { stops: false }) => {
+    const options = { messages: spokenPrompt([{ role: "user", content: "Hi." }], voiceOf(1100)), speak: true }
+    let text = ""
+    for await (const event of omniChat(model, { ...options, maxNewTokens: 3, temperature: 0 }, () => 0, voices)) {
+      if (signal.stops) return undefined
+      if (event?.type === "text-delta") text += event.text
+    }
+    return text
+  }
+  // The first one leaves while the others wait for its work.
+  const [left, one, other] = await Promise.all([ask({ stops: true }), ask(), ask()])
+  expect([left, one]).toEqual([undefined, other])
+  expect([encoded - before, voices.encoded]).toEqual([1, 1])
+
+  const { encoder } = model.perception.audio!
+  let failures = 1
+  const failing: ClipEncoder = {
+    config: encoder.config,
+    init: () => encoder.init(),
+    step: (...args) => encoder.step(...args),
+    async *encode(...args) {
+      yield
+      if (failures-- > 0) throw new Error("out of luck")
+      return yield* encoder.encode(...args)
+    },
+  }
+  const { audio } = new VoiceCache().remembering({
+    ...model.perception,
+    audio: { ...model.perception.audio!, encoder: failing },
+  })
+  const clip = f32([1, 80, 200], new Float32Array(80 * 200))
+  const encode = () => runSteps(audio!.encoder.encode(clip, [200]))
+  const ends = await Promise.allSettled([encode(), encode()])
+  expect(ends.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"])
+})
+
+test("the sound of a question alone is nobody's voice", async () => {
+  const voices = new VoiceCache()
+  const messages: ChatMessage[] = [{ role: "user", content: [{ type: "audio", audio: voiceOf(500) }] }]
+  for await (const _ of omniChat(model, { messages, speak: true, maxNewTokens: 3, temperature: 0 }, () => 0, voices));
+  expect(voices.encoded).toBe(0)
 })

@@ -6,8 +6,12 @@ import type { Steps } from "../util/index.ts"
 /** Voices that are remembered; a voice of ten seconds takes 3.6 MB at the official sizes. */
 const MOST_VOICES = 16
 
+type Tokens = readonly HostTensor<"f32">[]
+
 export class VoiceCache {
-  private readonly known = new Map<string, readonly HostTensor<"f32">[]>()
+  private readonly known = new Map<string, Tokens>()
+  /** Voices that are being encoded; whoever waits for one does its next step. */
+  private readonly working = new Map<string, { readonly steps: Steps<Tokens>; waiting: number; tokens?: Tokens }>()
   /** How often a voice had to be encoded. */
   encoded = 0
 
@@ -42,22 +46,38 @@ export class VoiceCache {
   }
 
   /** What was encoded under this key, or the work's result, which is remembered. */
-  private async *once(
-    key: string,
-    work: () => Steps<readonly HostTensor<"f32">[]>,
-  ): Steps<readonly HostTensor<"f32">[]> {
-    const { known } = this
+  private async *once(key: string, work: () => Steps<Tokens>): Steps<Tokens> {
+    const { known, working } = this
     const hit = known.get(key)
     if (hit) {
       known.delete(key)
       known.set(key, hit) // the latest used is the last to go
       return hit
     }
-    this.encoded++
-    const tokens = yield* work()
-    known.set(key, tokens)
+    const entry = working.get(key) ?? { steps: work(), waiting: 0 }
+    if (entry.waiting++ === 0) {
+      this.encoded++
+      working.set(key, entry)
+    }
+    try {
+      while (!entry.tokens) {
+        const { done, value } = await entry.steps.next()
+        if (!done) yield
+        else if (value) entry.tokens = value
+        else if (!entry.tokens) return yield* this.once(key, work) // it failed for another, who was told
+      }
+    } catch (error) {
+      if (working.get(key) === entry) working.delete(key)
+      throw error
+    } finally {
+      entry.waiting--
+      const isOver = entry.tokens !== undefined || entry.waiting === 0
+      if (isOver && working.get(key) === entry) working.delete(key)
+      if (entry.waiting === 0) await entry.steps.return([])
+    }
+    known.set(key, entry.tokens)
     if (known.size > MOST_VOICES) known.delete(known.keys().next().value!)
-    return tokens
+    return entry.tokens
   }
 }
 
