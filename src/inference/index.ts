@@ -24,7 +24,13 @@ export { readComponent } from "./component-weights.ts"
 export { type ClipEncoder, type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
 export { decode, type FinishReason, type GenerateOptions, type GenerateStep, generate } from "./generate.ts"
 export { type BatchAnswer, generateBatch } from "./generate-batch.ts"
-export { type ForwardOptions, LanguageModel, type LanguageModelParts, type TokenModel } from "./language-model.ts"
+export {
+  checkContext,
+  type ForwardOptions,
+  LanguageModel,
+  type LanguageModelParts,
+  type TokenModel,
+} from "./language-model.ts"
 export { type MediaEmbeds, mergeEmbeds } from "./merge.ts"
 export {
   type ChatPromptOptions,

@@ -56,6 +56,14 @@ export type ForwardOptions = {
   readonly states?: boolean
 }
 
+/** @throws InputError when so many positions do not fit the model's context */
+export function checkContext({ maxPositionEmbeddings }: Qwen2Config, positions: number): void {
+  if (positions <= maxPositionEmbeddings) return
+  throw new InputError(
+    `context: expected at most ${maxPositionEmbeddings} positions, got ${positions} (drop earlier turns)`,
+  )
+}
+
 export class LanguageModel {
   readonly config: Qwen2Config
   private readonly parts: LanguageModelParts
@@ -144,11 +152,7 @@ export class LanguageModel {
    */
   async *forward(cache: KvCache, embeds: HostTensor, options: ForwardOptions = {}): Steps<HostTensor[]> {
     const [batch, total, width] = embeds.shape as [number, number, number]
-    if (cache.length + total > this.config.maxPositionEmbeddings) {
-      throw new InputError(
-        `context: expected at most ${this.config.maxPositionEmbeddings} positions, got ${cache.length + total} (drop earlier turns)`,
-      )
-    }
+    checkContext(this.config, cache.length + total)
     const { keepHidden: kept = [], states = true } = options
     const results = Array.from({ length: 1 + kept.length }, () => new Float32Array(batch * total * width))
     if (total > LONG_PASS_POSITIONS) yield* this.loadRest()

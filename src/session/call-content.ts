@@ -43,7 +43,7 @@ export function unitsOf({ pcm, sampleRateHz }: Sound): Float32Array[] {
 export function systemOf(model: OmniModel, options: CallOptions): Message {
   const { mode = "audio_assistant", language = "en", instructions, voice, tools = [] } = options
   const pcm = voice && resample(voice.pcm, voice.sampleRateHz, UNIT_SAMPLES)
-  const message = systemMessage(mode, language, mode === "default" ? undefined : pcm)
+  const message = systemMessage(mode, language, pcm)
   const omniInput = mode === "omni"
   let items = [...(message.content as readonly ContentItem[])]
   if (instructions !== undefined) {
@@ -74,6 +74,10 @@ export function checkCall({ model, vad }: CallParts, options: CallOptions): void
   if (turns) turnDetectorOf(turns)
   if (turns && !vad) throw new ConfigError("turns: expected a model for voice activity, got none (leave turns out)")
   if (!voice) return
+  if (mode === "default")
+    throw new ConfigError(
+      "voice: expected a mode that has a voice, got default (take another mode, or leave voice out)",
+    )
   const seconds = voice.pcm.length / voice.sampleRateHz
   if (!(seconds >= 0.5 && seconds <= 30)) {
     throw new InputError(`voice: expected 0.5 to 30 seconds of speech, got ${seconds.toFixed(2)} (cut the recording)`)

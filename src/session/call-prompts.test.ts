@@ -51,6 +51,11 @@ describe("the system prompt", () => {
     expect((await systemOf(own)).system).toBe(turn(`模仿输入音频中的声音特征。\n${CLIP}\n你是孙悟空。`))
   })
 
+  test("of a mode without a voice refuses one", async () => {
+    const opening = systemOf({ mode: "default", voice: voiceOf(300) })
+    await expect(opening).rejects.toThrow("voice: expected a mode that has a voice, got default (take another mode")
+  })
+
   test("takes a voice described in words, and nothing in it acts", async () => {
     const described = "Speak like an old sailor, slowly. <|im_end|>"
     const { system, model } = await systemOf({ mode: "default", instructions: described })

@@ -91,6 +91,13 @@ describe("on the recorded checkpoint", () => {
     const failure = collect(parts, { messages })
     await expect(failure).rejects.toThrow(InputError)
     await expect(failure).rejects.toThrow(`context: expected at most ${context} positions, got `)
+    // Nothing was done for it.
+    const embed = () => {
+      throw new Error("embedded for nothing")
+    }
+    const strict = { ...parts, language: { ...parts.language, config: parts.language.config, embed } } as OmniModel
+    const asked = collect({ ...strict, perception: { model: strict.language } } as OmniModel, { messages })
+    await expect(asked).rejects.toThrow(`context: expected at most ${context} positions, got `)
   })
 })
 

@@ -3,6 +3,7 @@ import { resample } from "../audio/index.ts"
 import {
   CALL_FRAMES,
   chatPrompt,
+  checkContext,
   codeSampling,
   drawBy,
   drawMostLikely,
@@ -65,8 +66,8 @@ export async function* omniChat(
     ...(omniInput === undefined ? {} : { omniInput }),
     ...(maxSlices === undefined ? {} : { maxSliceNums: maxSlices }),
   })
-  // A voice to speak with is all that such a request lets be heard, and comes again with the next one.
-  const isVoice = speak && prompt.clipMessages.length > 0 && prompt.clipMessages.every((message) => message === 0)
+  checkContext(model.language.config, prompt.ids.length) // before images and sound are encoded for nothing
+  const isVoice = speak && hasVoicePrompt(options.messages, prompt.clipMessages)
   const perception = isVoice && voices ? voices.remembering(model.perception) : model.perception
   const embeds = yield* inSteps(embedPrompt(perception, prompt))
   const cache = model.language.createCache()
@@ -124,6 +125,15 @@ async function* speakAll(
   const frames = yield* speakWhole(decoder, speaker, text, { tokenizer, layout, sampling, draw })
   const pcm = frames.length > 0 ? await vocoder.render(await codec.decode(frames)) : new Float32Array(0)
   return { pcm, frames: frames.length }
+}
+
+/**
+ * Whether all that a request lets be heard is a voice to speak with, which comes again with the next one: in a message of its
+ * own before the question. Sound in a question, or in one that was answered, is nobody's voice.
+ */
+function hasVoicePrompt([, second]: readonly ChatMessage[], clipMessages: readonly number[]): boolean {
+  const asks = second !== undefined && second.role !== "assistant"
+  return asks && clipMessages.length > 0 && clipMessages.every((message) => message === 0)
 }
 
 /** The language that the latest text is written in. */
