@@ -65,10 +65,10 @@ export async function readSoundInput(
     const { pcm, sampleRateHz } = await decodeAudio(bytes, { sampleRateHz: MEDIA_SAMPLE_RATE_HZ, source })
     return { pcm, sampleRateHz }
   }
-  const { pcm, sampleRateHz } = Object(input) as PcmInput
+  const { pcm, sampleRateHz } = Object(input) as Partial<PcmInput>
   if (pcm === undefined) throw unknown(source, "a path, a file URL, bytes, or { pcm, sampleRateHz }", input)
   const floats = checkSamples(`${source}: pcm`, pcm)
-  if (!(Number.isFinite(sampleRateHz) && sampleRateHz > 0))
+  if (!(sampleRateHz !== undefined && Number.isFinite(sampleRateHz) && sampleRateHz > 0))
     throw new InputError(`${source}: expected a sampleRateHz above 0, got ${sampleRateHz}`)
   checkPcm(floats, source)
   return { pcm: floats, sampleRateHz }
