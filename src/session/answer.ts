@@ -233,7 +233,7 @@ async function* tokens(
     ...sampling,
     terminators: terminatorIds(prompts.tokenizer),
     reserved: [
-      ...prompts.tokenizer.reservedIds(language.config.vocabSize),
+      ...(behaviour.officialText ? [] : prompts.tokenizer.reservedIds(language.config.vocabSize)),
       ...(calls === "forbidden" ? callOpening(prompts.tokenizer) : []),
     ],
     random: createRandom(options.seed ?? 0),

@@ -66,6 +66,24 @@ async function speak(model: MockModel, behaviour: BehaviourOptions, options: Ans
 
 const SENTENCE = "the cat sat on the mat and the dog sat on the cat and all of them sat and sat on"
 
+test("ids that no token has are never said, except where the official code says them", async () => {
+  const model = scriptedModel(prompts, [idsOfText(SENTENCE)])
+  const spare = tokenizer.size
+  const language: MockModel["language"] = {
+    ...model.language,
+    config: { ...model.language.config, vocabSize: spare + 1 },
+    // The likeliest of all.
+    lastLogits: async (hidden) => {
+      const { logits, normed } = await model.language.lastLogits(hidden)
+      return { logits: Float32Array.of(...logits, 10), normed }
+    },
+  }
+  const said = async (behaviour: BehaviourOptions) =>
+    (await speak({ ...model, language }, behaviour, { maxNewTokens: 3 })).record.ids
+  expect(await said(reference)).toEqual([spare, spare, spare])
+  expect(await said(live)).toEqual(idsOfText(SENTENCE).slice(0, 3))
+})
+
 describe("a spoken answer", () => {
   test("is heard after fewer words, since finished sound is not held back", async () => {
     const of = async (delivery: BehaviourOptions["rendering"]["delivery"]) => {

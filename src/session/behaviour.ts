@@ -10,7 +10,10 @@ export type BehaviourOptions = {
    * whole answer, as in `chat`.
    */
   readonly penaltyScope: "piece" | "answer"
-  /** Quirk of the official code: text loses every token with id 0, which is `!`, and keeps special strings. */
+  /**
+   * Quirk of the official code: text loses every token with id 0, which is `!`, and keeps special strings; ids that no token
+   * has can be sampled.
+   */
   readonly officialText: boolean
   /**
    * How numbers are read where the text so far has no letters: in Chinese (quirk of the official code, which also joins the

@@ -91,6 +91,7 @@ const mel: CaseRunner = async ({ set, golden }, report) => {
   const front = await loadMel(set)
   const { maxSamples, sampleRateHz, hopLength } = front.config
   const { poolStep } = parseAudioConfig(await readJsonObject(set.checkpointFolder, "config.json"))
+  const secondTokens = audioLengths(sampleRateHz, poolStep, hopLength).audioTokens
   for (const row of data.rows) {
     const whole = await readAudio(set, row.audio)
     const second = row.chunk ?? 0
@@ -99,14 +100,18 @@ const mel: CaseRunner = async ({ set, golden }, report) => {
     const lengths = audioLengths(pcm.length, poolStep, hopLength)
     report.equal(`samples of ${key}`, pcm.length, row.samples)
     report.equal(`frames of ${key}`, lengths.melFrames, row.mel_frames)
-    report.equal(`placeholder of ${key}`, brackets(placeholderGroups(lengths.audioTokens)), row.placeholder_chunked)
+    report.equal(
+      `placeholder of ${key}`,
+      brackets(placeholderGroups(lengths.audioTokens, secondTokens)),
+      row.placeholder_chunked,
+    )
     if (row.placeholder !== undefined) report.equal(key, brackets([lengths.audioTokens]), row.placeholder)
     if (row.encoder_frames !== undefined) report.equal(key, lengths.encoderFrames, row.encoder_frames)
     same(report, key, front.extract(pcm), outputs[key]!)
   }
   for (const [samples, ...want] of data.length_table.rows) {
     const { melFrames, encoderFrames: frames, audioTokens } = audioLengths(samples!, poolStep, hopLength)
-    const groups = placeholderGroups(audioTokens)
+    const groups = placeholderGroups(audioTokens, secondTokens)
     const unknowns = groups.reduce((sum, count) => sum + count, 0)
     report.equal(`lengths of ${samples}`, [melFrames, frames, audioTokens, unknowns, groups.length], want)
   }

@@ -31,12 +31,14 @@ async function load({ set, golden, executor }: CaseContext) {
   const parts = await loadPromptParts(set)
   const models = await loadEmbedParts(set, executor)
   const { tokenizer } = parts
-  const { max_new_tokens: maxNewTokens, repetition_penalty: repetitionPenalty } = golden.params
+  const { params } = golden
   const options: GenerateOptions = {
-    ...{ ...DEFAULT_SAMPLING, temperature: 0, maxNewTokens, random: () => 0 },
-    repetitionPenalty: repetitionPenalty ?? 1,
+    ...{ ...DEFAULT_SAMPLING, temperature: 0, random: () => 0 },
+    maxNewTokens: params.max_new_tokens,
+    minNewTokens: params.min_new_tokens ?? DEFAULT_SAMPLING.minNewTokens,
+    repetitionPenalty: params.repetition_penalty ?? 1,
     terminators: terminatorIds(tokenizer),
-    reserved: tokenizer.reservedIds(models.model.config.vocabSize),
+    reserved: [], // the official code lets ids without a token through
   }
   const promptOf = async (messages: readonly GoldenMessage[]) =>
     chatPrompt(parts, await Promise.all(messages.map((m) => readMessage(set, m))), promptOptions(golden.params))
@@ -99,7 +101,8 @@ const beams: CaseRunner = async (context, report) => {
   const [hidden] = await runSteps(models.model.forward(cache, embeds))
   const { num_beams: count = DEFAULT_BEAMS.beams, repetition_penalty: penalty = DEFAULT_BEAMS.repetitionPenalty } =
     golden.params
-  const settings = { ...options, ...DEFAULT_BEAMS, beams: count, repetitionPenalty: penalty }
+  const { minNewTokens } = options
+  const settings = { ...options, beams: count, minNewTokens, repetitionPenalty: penalty }
   const ids = await runSteps(decodeBeams(models.model, cache, hidden!, settings))
   report.equal("ids", ids, list(outputs.ids))
   report.equal("text", chatText(tokenizer, ids), golden.params.text)

@@ -36,14 +36,14 @@ type GoldenItem =
   | { readonly audio: string; readonly start?: number; readonly stop?: number }
 export type GoldenMessage = Omit<Message, "content"> & { readonly content: string | readonly GoldenItem[] }
 
-/** The settings of a case, under the official names. */
+/** The settings of a case, under the official names; null like absent. */
 export type GoldenSettings = {
-  readonly use_tts_template?: boolean
-  readonly omni_input?: boolean
-  readonly max_slice_nums?: number
-  readonly use_image_id?: boolean
-  readonly chunk_input?: boolean
-  readonly max_inp_length?: number
+  readonly use_tts_template?: boolean | null
+  readonly omni_input?: boolean | null
+  readonly max_slice_nums?: number | null
+  readonly use_image_id?: boolean | null
+  readonly chunk_input?: boolean | null
+  readonly max_inp_length?: number | null
 }
 
 /** What prompts of a set are made with. */
@@ -89,12 +89,12 @@ async function readItem(set: GoldenSet, item: GoldenItem): Promise<ContentItem> 
 export function promptOptions(settings: GoldenSettings): ChatPromptOptions {
   const { use_tts_template, omni_input, max_slice_nums, use_image_id, chunk_input, max_inp_length } = settings
   return {
-    ...(use_tts_template === undefined ? {} : { useTtsTemplate: use_tts_template }),
-    ...(omni_input === undefined ? {} : { omniInput: omni_input }),
-    ...(max_slice_nums === undefined ? {} : { maxSliceNums: max_slice_nums }),
-    ...(use_image_id === undefined ? {} : { useImageId: use_image_id }),
-    ...(chunk_input === undefined ? {} : { chunkInput: chunk_input }),
-    ...(max_inp_length === undefined ? {} : { maxInputLength: max_inp_length }),
+    ...(use_tts_template == null ? {} : { useTtsTemplate: use_tts_template }),
+    ...(omni_input == null ? {} : { omniInput: omni_input }),
+    ...(max_slice_nums == null ? {} : { maxSliceNums: max_slice_nums }),
+    ...(use_image_id == null ? {} : { useImageId: use_image_id }),
+    ...(chunk_input == null ? {} : { chunkInput: chunk_input }),
+    ...(max_inp_length == null ? {} : { maxInputLength: max_inp_length }),
   }
 }
 

@@ -7,6 +7,7 @@ import {
   cacheMask,
   codeProbabilities,
   codeSampling,
+  DEFAULT_MIN_FRAMES,
   type Delivery,
   drawMostLikely,
   loadSpeechParts,
@@ -112,7 +113,8 @@ const tts: CaseRunner = async ({ set, golden, executor }, report) => {
   compareRows("layer0_keys", 0, "keys")
   compareRows("last_layer_values", numHiddenLayers - 1, "values")
 
-  const total = outputs.codes_all!.shape[0]!
+  const [total] = outputs.codes_all!.shape as [number]
+  const [callFrames] = outputs.codes_first!.shape as [number]
   const hiddens: Float32Array[] = []
   const logits: Float32Array[] = []
   for (let i = 0; i < total; i++) {
@@ -125,8 +127,9 @@ const tts: CaseRunner = async ({ set, golden, executor }, report) => {
       const probabilities = codeProbabilities(f32Data(rows.logits), numVq, sampling, context)
       report.close(`warped_probs_step${i}`, stack(probabilities), warped)
     }
-    const banned = { ...context, banned: decoder.endCode }
-    const rowsOf = codeProbabilities(f32Data(rows.logits), numVq, sampling, banned)
+    const isBanned = golden.params.force_no_stop !== false || i % callFrames < DEFAULT_MIN_FRAMES
+    const banned = isBanned ? decoder.endCode : undefined
+    const rowsOf = codeProbabilities(f32Data(rows.logits), numVq, sampling, { ...context, banned })
     state = decoder.addFrame(next, rowsOf.map(drawMostLikely))
   }
   report.close("audio_hidden_first3", stack(hiddens.slice(0, 3)), outputs.audio_hidden_first3!)
@@ -253,7 +256,8 @@ const vocos: CaseRunner = async ({ set, golden, executor }, report) => {
   report.close("wave_one_frame", stack([await vocoder.render(f32([bins, 1], first))]), outputs.wave_one_frame!)
 }
 
-type Call = { readonly steps: number; readonly total: number; readonly finished: boolean }
+/** One call of the speech decoder: frames drawn with the end frame, frames of the segment so far. */
+export type SpeechCall = { readonly steps: number; readonly total: number; readonly finished: boolean }
 
 /** Speaks the case's pieces; what was decoded and drawn on the way. */
 async function speakPieces(
@@ -278,7 +282,7 @@ async function speakPieces(
     firstCallFrames: CALL_FRAMES,
   })
   const delivered: SpeechPiece[] = []
-  const calls: Call[] = []
+  const calls: SpeechCall[] = []
   let state = await stream.init(f32Data(spkState))
   const run = async (steps: ReturnType<SpeechStream["next"]>) => {
     const before = state
@@ -306,9 +310,9 @@ async function speakPieces(
 }
 
 /** Pieces of sound and text against the case's; `wants` are its names for them. */
-function checkDelivery(
+export function checkDelivery(
   report: CaseReport,
-  delivered: readonly SpeechPiece[],
+  delivered: readonly Pick<SpeechPiece, "pcm" | "text">[],
   {
     lengths,
     texts,
@@ -328,7 +332,7 @@ function checkDelivery(
   report.close("all samples", stack(delivered.map(({ pcm }) => pcm)), stack(waves.map(f32Data)))
 }
 
-const DELIVERIES: { readonly [name: string]: Delivery } = { emit_early: "emit-early", hold: "hold" }
+export const DELIVERIES: { readonly [name: string]: Delivery } = { emit_early: "emit-early", hold: "hold" }
 
 const speechStream: CaseRunner = async ({ set, golden, executor }, report) => {
   const { inputs, outputs } = await readArrays(set, golden)
@@ -365,7 +369,7 @@ const speechChat: CaseRunner = async ({ set, golden, executor }, report) => {
   const frames = await runSteps(
     speakWhole(decoder, f32Data(inputs.spk_state!), answer, options, (count) => drawn.push(count)),
   )
-  const calls = golden.params.generate_calls as Call[]
+  const calls = golden.params.generate_calls as SpeechCall[]
   report.equal(
     "frames of each call",
     drawn,

@@ -1,6 +1,6 @@
 /** @file Cases `streaming_*` and `speech_session`: live conversations as the official code leads them. */
 import { readText } from "../../src/checkpoint/index.ts"
-import { type CodeFrame, REFERENCE_RENDERING } from "../../src/inference/index.ts"
+import { type CodeFrame, type Delivery, REFERENCE_RENDERING, type SpeechDecoder } from "../../src/inference/index.ts"
 import {
   type AnswerEvent,
   BEHAVIOURS,
@@ -24,7 +24,7 @@ import {
 } from "./prompts.ts"
 import type { CaseReport } from "./report.ts"
 import type { CaseContext, CaseRunner } from "./runner.ts"
-import { loadSpeech, loadText } from "./speech.ts"
+import { checkDelivery, DELIVERIES, loadSpeech, loadText, type SpeechCall } from "./speech.ts"
 
 async function loadModel({ set, executor }: CaseContext): Promise<OmniModel> {
   const perception = await loadEmbedParts(set, executor)
@@ -52,7 +52,7 @@ type Generate = {
   readonly session: string
   readonly max_new_tokens: number
   readonly aborted_after_pieces: number | null
-  readonly repetition_penalty: number
+  readonly repetition_penalty?: number
   readonly inner_calls: readonly { readonly input_ids: readonly number[]; readonly new: readonly number[] }[]
   readonly new_ids: readonly number[]
   readonly pieces: readonly string[]
@@ -96,13 +96,13 @@ async function comparePrefill(
   report.close(`${name}_last_hidden`, f32([width], normed), outputs[`${name}_last_hidden`]!)
 }
 
-/** The events of a greedy answer; `onPiece` may stop it. */
+/** The events of a greedy answer, and undefined after steps without one; `onEvent` stops it by returning false. */
 async function answer(
   model: OmniModel,
   conversation: Conversation,
   opened: OpenedAnswer,
   options: { maxNewTokens: number; repetitionPenalty: number; speak: boolean; behaviour: BehaviourOptions },
-  onEvent: (event: AnswerEvent) => boolean,
+  onEvent: (event: AnswerEvent | undefined) => boolean,
   onLogits: (logits: Float32Array) => void,
 ): Promise<void> {
   const { speak, behaviour, maxNewTokens, repetitionPenalty } = options
@@ -123,7 +123,7 @@ async function answer(
     },
     record,
   )
-  for await (const event of events) if (event && !onEvent(event)) break
+  for await (const event of events) if (!onEvent(event)) break
   conversation.close()
 }
 
@@ -139,21 +139,26 @@ async function compareAnswer(
   const pieces: string[] = []
   const lengths: number[] = []
   const logits: number[] = []
+  const aborted = event.aborted_after_pieces != null
+  // Every inner call yields a piece, also one without text: a stop is told by the ids, not by the texts.
+  const written = event.inner_calls.reduce((sum, call) => sum + call.new.length, 0)
   await answer(
     model,
     conversation,
     opened,
     {
-      maxNewTokens: event.max_new_tokens,
-      repetitionPenalty: event.repetition_penalty,
+      // The limit stops where a piece ends without an event, which leaves the conversation as a stop does.
+      maxNewTokens: aborted ? Math.min(written, event.max_new_tokens) : event.max_new_tokens,
+      repetitionPenalty: event.repetition_penalty ?? 1,
       speak: false,
       behaviour: BEHAVIOURS.reference,
     },
     (delta) => {
-      if (delta.type !== "text-delta") return true
-      pieces.push(delta.text)
-      lengths.push(conversation.length)
-      return pieces.length !== event.aborted_after_pieces
+      if (delta?.type === "text-delta") {
+        pieces.push(delta.text)
+        lengths.push(conversation.length)
+      }
+      return !aborted || opened.record.ids.length < written
     },
     (row) => logits.push(...row),
   )
@@ -177,21 +182,24 @@ const streaming: CaseRunner = async (context, report) => {
   const { set, golden } = context
   const { outputs } = await readArrays(set, golden)
   const model = await loadModel(context)
-  const sessions = new Map<string, Conversation>()
+  // One model object holds one session: a prefill of another id resets it, and generating does not look at the id.
+  let conversation = new Conversation(model)
+  let session: string | undefined
   for (const event of JSON.parse(await readText(set.folder, golden.data!)) as (Prefill | Generate)[]) {
-    const conversation = sessions.get(event.session) ?? new Conversation(model)
-    sessions.set(event.session, conversation)
+    if ("prefill" in event && event.session !== session) {
+      conversation = new Conversation(model)
+      session = event.session
+    }
     const parts = { model, conversation }
     if ("prefill" in event) await comparePrefill(context, parts, event, { report, outputs })
     else await compareAnswer(parts, event, { report, outputs })
   }
 }
 
-const speechSession: CaseRunner = async (context, report) => {
+/** Reads the case's messages and speaks the answer, greedily; what was delivered, decoded and drawn on the way. */
+async function speakAnswer(context: CaseContext, text: OmniModel, delivery: Delivery) {
   const { set, golden, executor } = context
-  const { outputs } = await readArrays(set, golden)
   const { params } = golden
-  const text = await loadModel(context)
   const { decoder, codec, vocoder } = await loadSpeech(set, executor)
   const decoded: (readonly CodeFrame[])[] = []
   const listening = {
@@ -200,42 +208,60 @@ const speechSession: CaseRunner = async (context, report) => {
       return codec.decode(frames)
     },
   }
-  const model: OmniModel = { ...text, voice: { decoder, codec: listening, vocoder, ...(await loadText(set)) } }
+  const calls: SpeechCall[] = []
+  const counted: SpeechDecoder = Object.create(decoder, {
+    generate: {
+      value: async function* (...call: Parameters<SpeechDecoder["generate"]>) {
+        const result = yield* decoder.generate(...call)
+        const [steps, { frames, finished }] = result
+        calls.push({ steps, total: frames.length, finished })
+        return result
+      },
+    },
+  })
+  const voice = { decoder: counted, codec: listening, vocoder, ...(await loadText(set)) }
+  const model: OmniModel = { ...text, voice }
   const conversation = new Conversation(model)
   for (const message of params.messages as GoldenMessage[]) {
-    await runSteps(conversation.read([await readMessage(set, message)]))
+    await runSteps(conversation.read([await readMessage(set, message)], promptOptions(params)))
   }
   const opened = await runSteps(conversation.open())
-  const hold = params.first_piece === "hold"
-  const behaviour: BehaviourOptions = {
-    ...BEHAVIOURS.reference,
-    rendering: { ...REFERENCE_RENDERING, delivery: hold ? "hold" : "emit-early" },
+  const delivered: Extract<AnswerEvent, { type: "audio-delta" }>[] = []
+  const options = {
+    maxNewTokens: params.max_new_tokens as number,
+    repetitionPenalty: (params.repetition_penalty ?? 1) as number,
+    speak: true,
+    behaviour: { ...BEHAVIOURS.reference, rendering: { ...REFERENCE_RENDERING, delivery } },
   }
-  const waves: Extract<AnswerEvent, { type: "audio-delta" }>[] = []
-  const options = { maxNewTokens: params.max_new_tokens as number, repetitionPenalty: 1, speak: true, behaviour }
-  const onEvent = (event: AnswerEvent) => {
-    if (event.type === "audio-delta") waves.push(event)
+  const onEvent = (event: AnswerEvent | undefined) => {
+    if (event?.type === "audio-delta") delivered.push(event)
     return true
   }
   await answer(model, conversation, opened, options, onEvent, () => {})
-  report.equal(
-    "texts",
-    waves.map(({ text: written }) => written),
-    params.texts,
-  )
-  report.equal(
-    "wave lengths",
-    waves.map(({ pcm }) => pcm.length),
-    params.wave_lengths,
-  )
-  for (const [i, { pcm }] of waves.entries()) {
-    const want = outputs[`wave_${i}`]
-    if (want) report.close(`wave_${i}`, f32([pcm.length], pcm), want)
+  return { delivered, decoded, calls }
+}
+
+const speechSession: CaseRunner = async (context, report) => {
+  const { params } = context.golden
+  const { outputs } = await readArrays(context.set, context.golden)
+  const model = await loadModel(context)
+  const { delivered, decoded, calls } = await speakAnswer(context, model, DELIVERIES[params.first_piece]!)
+  const waves = Object.keys(outputs)
+    .filter((key) => key.startsWith("wave_"))
+    .map((_, i) => outputs[`wave_${i}`]!)
+  checkDelivery(report, delivered, { lengths: params.wave_lengths, texts: params.texts, waves })
+  for (const [i, { pcm }] of delivered.entries()) {
+    if (waves[i]) report.close(`wave_${i}`, f32([pcm.length], pcm), waves[i])
   }
   for (const [i, frames] of decoded.entries()) {
     const want = outputs[`decoded_codes_${i}`]
     if (want) report.equal(`decoded_codes_${i}`, frames.flat(), Array.from(want.data as ArrayLike<bigint>, Number))
   }
+  if (params.generate_calls) report.equal("calls", calls, params.generate_calls)
+  if (!params.hold_first_wave_lengths) return
+  const held = await speakAnswer(context, model, "hold")
+  const { hold_first_wave_lengths: lengths, hold_first_texts: texts } = params
+  checkDelivery(report, held.delivered, { lengths, texts, waves })
 }
 
 export const streamingCases = {

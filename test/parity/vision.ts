@@ -70,7 +70,8 @@ export async function loadVision(
     executor,
     siglip: await readComponent(set.checkpoint, siglipSpec(config.siglip), SIGLIP_PREFIX),
     resampler: await readComponent(set.checkpoint, resamplerSpec(config.resampler), RESAMPLER_PREFIX),
-    ...(mode === "batches" ? { batchSize: config.visionBatchSize } : { layersPerStep: 2 }),
+    // From two on a batch has a mask, which those that a case feeds as a whole need.
+    ...(mode === "batches" ? { batchSize: Math.max(2, config.visionBatchSize) } : { layersPerStep: 2 }),
   })
 }
 
