@@ -16,8 +16,8 @@ import { checkpointFiles } from "../tokenizer/fixtures.test-util.ts"
 import { loadChatTemplate, readTokenizer } from "../tokenizer/index.ts"
 import { ConfigError, createRandom, InputError, runSteps } from "../util/index.ts"
 import { SMALL, smallEncoder } from "./audio-encoder.test-util.ts"
-import { type EmbedParts, embedPiece, embedPrompt } from "./embed-prompt.ts"
-import { chatPrompt, type Message, type Prompt } from "./prompt.ts"
+import { type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
+import { chatPrompt, type Message, type Prompt, padPrompts } from "./prompt.ts"
 import type { ContentItem, PromptParts } from "./prompt-content.ts"
 import { randomWeights } from "./random-weights.test-util.ts"
 import { stripsOf, VisionEncoder } from "./vision.ts"
@@ -178,6 +178,31 @@ describe("an embedded prompt", () => {
     await expect(seen).rejects.toThrow("image: expected a model that sees, got one without a vision tower")
     const heard = runSteps(embedPrompt({ model }, promptOf(user({ audio: sound(9_000) }))))
     await expect(heard).rejects.toThrow("audio: expected a model that hears, got one without an audio encoder")
+  })
+})
+
+describe("embedded prompts of a batch", () => {
+  test("hear sound that is padded to the longest of all, as in the official code", async () => {
+    // 110 mel frames, 55 of the encoder, end within a block of ten, so the last block sees padding.
+    const [short, long] = [sound(17_600), sound(40_000)]
+    const made = [promptOf(user({ audio: short })), promptOf(user("a")), promptOf(user({ audio: long }))]
+    const { prompts } = padPrompts(made)
+    const embeds = await runSteps(embedBatch(parts, prompts))
+    const length = prompts[0]!.ids.length
+    expect(embeds.shape).toEqual([3, length, WIDTH])
+    const heard = (b: number) =>
+      prompts[b]!.audioSpans.flatMap(([start, end]) => [
+        ...rows(embeds, [b * length + start, b * length + end]).data.slice(),
+      ])
+    const { features, featureLens } = mel.extractBatch([short, long], [0, 1])
+    const [first, second] = await runSteps(
+      parts.audio!.encoder.encode(features, Array.from(featureLens.data as BigInt64Array, Number)),
+    )
+    expect(heard(0)).toEqual([...first!.data])
+    expect(heard(1)).toEqual([])
+    expect(heard(2)).toEqual([...second!.data])
+    const alone = await runSteps(embedPrompt(parts, made[0]!))
+    expect(heard(0)).not.toEqual(made[0]!.audioSpans.flatMap((span) => [...rows(alone, span).data]))
   })
 })
 

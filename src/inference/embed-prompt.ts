@@ -28,20 +28,25 @@ export type EmbedParts = {
  * @throws InputError when an image is too long and narrow, or sound is damaged or too short; ConfigError when the model
  * cannot see or hear
  */
-export async function* embedPrompt(parts: EmbedParts, prompt: Prompt): Steps<HostTensor<"f32">> {
-  const images = yield* encodeImages(parts, prompt)
-  const audio = prompt.clips.length > 0 ? yield* encodeClips(encoderOf(parts), prompt) : []
-  return mergeEmbeds(parts.model.embed(prompt.ids), prompt, { ...images, audio })
+export function embedPrompt(parts: EmbedParts, prompt: Prompt): Steps<HostTensor<"f32">> {
+  return embedBatch(parts, [prompt])
 }
 
 /**
- * Embeddings of prompts that were padded to one length, [B, T, D]; padding has the embedding of its id. Each prompt is
- * encoded on its own, whereas the official code pads the sound of all to one length.
+ * Embeddings of prompts that were padded to one length, [B, T, D]; padding has the embedding of its id. The sound of all
+ * is padded to one length, too.
+ *
+ * Quirk, intended, as in the official code: so what a prompt hears depends on the others, by the end of a segment that is
+ * shorter than the longest (see the encoder's `encode`).
  * @throws as {@link embedPrompt}
  */
 export async function* embedBatch(parts: EmbedParts, prompts: readonly Prompt[]): Steps<HostTensor<"f32">> {
+  const sound = yield* encodeClips(parts, prompts)
   const rows: HostTensor<"f32">[] = []
-  for (const prompt of prompts) rows.push(yield* embedPrompt(parts, prompt))
+  for (const [b, prompt] of prompts.entries()) {
+    const images = yield* encodeImages(parts, prompt)
+    rows.push(mergeEmbeds(parts.model.embed(prompt.ids), prompt, { ...images, audio: sound[b]! }))
+  }
   return stack(rows)
 }
 
@@ -100,20 +105,27 @@ function encoderOf({ audio }: EmbedParts): NonNullable<EmbedParts["audio"]> {
   throw new ConfigError("audio: expected a model that hears, got one without an audio encoder")
 }
 
-async function* encodeClips(
-  { encoder, mel }: NonNullable<EmbedParts["audio"]>,
-  prompt: Prompt,
-): Steps<HostTensor<"f32">[]> {
+/** Tokens of the sound of each prompt, a block for each segment. */
+async function* encodeClips(parts: EmbedParts, prompts: readonly Prompt[]): Steps<HostTensor<"f32">[][]> {
+  if (prompts.every(({ clips }) => clips.length === 0)) return prompts.map(() => [])
+  const { encoder, mel } = encoderOf(parts)
   const { poolStep } = encoder.config
-  const { clips, clipMessages } = clipsToJoin(prompt, mel.config, poolStep)
   const segments: HostTensor<"f32">[] = []
-  for (const piece of mel.split(clips, clipMessages, poolStep)) {
-    segments.push(mel.extract(piece))
-    yield
+  const ends: number[] = []
+  for (const prompt of prompts) {
+    if (prompt.clips.length > 0) {
+      const { clips, clipMessages } = clipsToJoin(prompt, mel.config, poolStep)
+      for (const piece of mel.split(clips, clipMessages, poolStep)) {
+        segments.push(mel.extract(piece))
+        yield
+      }
+    }
+    ends.push(segments.length)
   }
   const { features, featureLens } = mel.pad(segments)
   const lengths = Array.from({ length: featureLens.shape[0]! }, (_, i) => numberAt(featureLens.data, i))
-  return yield* encoder.encode(features, lengths)
+  const tokens = yield* encoder.encode(features, lengths)
+  return ends.map((end, b) => tokens.slice(ends[b - 1] ?? 0, end))
 }
 
 /**
