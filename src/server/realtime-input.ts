@@ -115,16 +115,20 @@ export class RealtimeInput {
 
   /** @throws RealtimeInputError when there is next to nothing to commit */
   commit(): void {
-    if (this.#shared.settings.audio.input.turn_detection !== null && this.#speechItem !== undefined) {
-      this.#commitTurn(this.#takeSpeechItem(), this.#recent.cut(this.#speechStartMs, this.#recent.endMs))
-      return
-    }
+    if (this.commitSpeech()) return
     if (this.#openMs < SHORTEST_TURN_MS) {
       const got = `${Math.round(this.#openMs)} ms`
       const expected = `input_audio_buffer: expected at least ${SHORTEST_TURN_MS} ms, got ${got} (append sound)`
       throw fail("input_audio_buffer_commit_empty", expected)
     }
     this.#commitTurn(newId("item"), this.#takeOpen())
+  }
+
+  /** Ends the speech that the engine hears, by hand. @returns whether there was some */
+  commitSpeech(): boolean {
+    if (this.#shared.settings.audio.input.turn_detection === null || this.#speechItem === undefined) return false
+    this.#commitTurn(this.#takeSpeechItem(), this.#recent.cut(this.#speechStartMs, this.#recent.endMs))
+    return true
   }
 
   /** Turns are found, or committed, in another way from now on. */

@@ -149,6 +149,8 @@ export class RealtimeSession {
         this.#call.outdate()
         return
       case "response.create":
+        // An answer in the middle of speech answers what was said so far; the engine reports no end of it.
+        if (!this.#answers.active && event.response?.conversation !== "none") this.#input.commitSpeech()
         this.#input.beforeOpenTurn(() => this.#answers.create(event.response ?? {}, event.event_id))
         return
       case "response.cancel":

@@ -43,6 +43,21 @@ test("a turn that the engine finds has its events in order", async () => {
   })
 })
 
+test("speech that the client answers in its middle is a turn, and is answered once", async () => {
+  const it = openSession()
+  it.send(append(0), append(LOUD))
+  await it.seen("input_audio_buffer.speech_started")
+  it.send(RESPOND)
+  await it.seen("response.done")
+  it.send(append(0), append(0), said("and?"), RESPOND)
+  await it.seen("response.done", 2)
+  await it.session.settled()
+  expect(it.of("response.created")).toHaveLength(2)
+  expect(it.of("input_audio_buffer.committed")).toHaveLength(1)
+  const [committed] = it.of("input_audio_buffer.committed")
+  expect(committed!.item_id).toBe(it.of("input_audio_buffer.speech_started")[0]!.item_id)
+})
+
 test("a turn that the client commits is heard while it is spoken", async () => {
   const it = openSession()
   it.send(MANUAL, append(LOUD, 300))

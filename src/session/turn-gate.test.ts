@@ -153,10 +153,55 @@ describe("a gate", () => {
     await push([0, 10, 5, 4])
     gate.release()
     expect(itemsOf(ears).heard.length).toBe((4 + 5 + 4) * VAD_WINDOW_SAMPLES) // pre-roll, speech, the pause
-    await push([0, 4])
+    // That was its end: silence does not end it again, and holds nothing for the next answer.
+    expect(await push([0, 30])).toEqual([])
     gate.release()
-    // It ends meanwhile: two more windows are its post-roll.
-    expect(itemsOf(ears).heard.length).toBe((4 + 5 + POST_ROLL) * VAD_WINDOW_SAMPLES)
+    expect(itemsOf(ears).heard.length).toBe((4 + 5 + 4) * VAD_WINDOW_SAMPLES)
+    expect(ears.foundTurn).toBeUndefined()
+    // Speech goes on as the next turn.
+    expect((await push([5, 20])).map(({ type }) => type)).toEqual(["speech-start", "speech-end"])
+  })
+
+  test("gives a word too short to start a turn when it is answered by hand", async () => {
+    const { gate, ears, push } = gateOf({ minSpeechMs: 192 })
+    expect(await push([0, 10, 5])).toEqual([])
+    gate.release()
+    expect(itemsOf(ears).heard.length).toBe((4 + 5) * VAD_WINDOW_SAMPLES) // with its pre-roll
+    // Shortly after the word, what the pre-roll reaches of it.
+    expect(await push([5, 3])).toEqual([])
+    gate.release()
+    expect(itemsOf(ears).heard.length).toBe((4 + 5 + 4) * VAD_WINDOW_SAMPLES)
+  })
+
+  test("never tells the end of a turn that was answered by hand, and gives every sample once", async () => {
+    const released = fc.record({
+      windows: fc.array(fc.integer({ min: 0, max: 12 }), { maxLength: 4 }),
+      by: fc.boolean(),
+    })
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(released, { maxLength: 8 }),
+        fc.constantFrom("always", "speech"),
+        async (steps, mode) => {
+          const { gate, ears, push } = gateOf({}, mode)
+          let isOpen = false
+          let pushed = 0
+          for (const { windows, by } of steps) {
+            pushed += windows.reduce((sum, count) => sum + count, 0) * VAD_WINDOW_SAMPLES
+            for (const { type } of await push(windows)) {
+              if (type === "speech-end") expect(isOpen).toBe(true)
+              isOpen = type === "speech-start"
+            }
+            if (!by) continue
+            gate.release()
+            isOpen = false
+            const { length } = itemsOf(ears).heard
+            if (mode === "always") expect(length).toBe(pushed)
+            else expect(length).toBeLessThanOrEqual(pushed)
+          }
+        },
+      ),
+    )
   })
 
   test("drops the sound of speech that nobody reads for over a minute, and says how much", async () => {

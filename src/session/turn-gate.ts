@@ -162,10 +162,18 @@ export class TurnGate {
     }
   }
 
-  /** The turn is answered now, finished or not: what was said of it so far goes to the ears. */
+  /**
+   * The turn is answered now, finished or not: what was said of it so far goes to the ears, a word too short to start a turn
+   * as well, and its end is not reported any more. Speech that goes on begins the next one.
+   */
   release(): void {
-    const { turn } = this.state
-    if (this.perceive === "always" || turn.speaking) this.pass(turn.windows)
+    const { state } = this
+    const { windows, speaking, voicedUntil } = state.turn
+    const isSilence = !speaking && voicedUntil * VAD_WINDOW_SAMPLES <= state.keptStart
+    if (this.perceive === "speech" && isSilence) return
+    this.pass(Number.POSITIVE_INFINITY)
+    const [, turn] = this.detector.finish(state.turn)
+    state.turn = { ...turn, earliest: windows, idleFrom: windows }
   }
 
   /** Forgets sound that the ears did not get, and speech that had begun. */

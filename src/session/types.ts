@@ -133,7 +133,7 @@ export type AnswerEvent =
 /**
  * How the engine itself finds turns in the sound: it reports begin and end of speech, `respond` answers the turn that ended,
  * and what was pushed after its end belongs to the next one. A turn that is not answered goes on. Without these options,
- * and while no turn has ended, `respond` ends the user's turn (push-to-talk).
+ * and while no turn has ended, `respond` ends the user's turn (push-to-talk); speech that it ends so has no `speech-end`.
  */
 export type TurnOptions = {
   /** Speech probability that starts a turn, 0 to 1; 0.5 when absent. */
