@@ -163,8 +163,9 @@ test("adjacent items of one message are joined as waveforms; others stay apart",
   expect(mel.extractBatch([a, b, b]).segments.length).toBe(3)
 })
 
-test("a tail too short for one token is dropped, since no placeholder stands for it", () => {
-  expect(mel.extractBatch([new Float32Array(480320)]).featureLens.data).toEqual(BigInt64Array.of(3000n))
+test("a tail too short for one token is a segment like any other", () => {
+  expect(mel.extractBatch([new Float32Array(480001)]).featureLens.data).toEqual(BigInt64Array.of(3000n, 1n))
+  expect(mel.extractBatch([new Float32Array(480320)]).featureLens.data).toEqual(BigInt64Array.of(3000n, 2n))
   expect(mel.extractBatch([new Float32Array(480321)]).featureLens.data).toEqual(BigInt64Array.of(3000n, 3n))
 })
 

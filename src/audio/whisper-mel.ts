@@ -84,8 +84,7 @@ export type WhisperMel = {
   extract(pcm: Float32Array): HostTensor<"f32">
   /**
    * Features of the audio items of a conversation: items with equal, adjacent `parts` are joined as waveforms, each
-   * result is split every 30 s. A last piece too short for one token is dropped: no placeholder stands for it (the
-   * official code fails there).
+   * result is split every 30 s. A last piece may be too short for one token: no placeholder stands for it.
    * @param parts per item the index of its message; without it nothing is joined
    * @throws InputError when an item is empty or non-finite, or a joined waveform is too short for one audio token
    */
@@ -136,7 +135,7 @@ export function createWhisperMel(config: WhisperMelConfig = WHISPER_MEL): Whispe
       if (pcm.length < minSamples) {
         throw new InputError(`audio: expected at least ${minSamples} samples, got ${pcm.length} (too short to encode)`)
       }
-      pieces.push(...splitAudio(pcm, maxSamples).filter(({ length }) => length >= minSamples))
+      pieces.push(...splitAudio(pcm, maxSamples))
     }
     return pieces
   }

@@ -1,6 +1,6 @@
 /** @file Embedded prompts of a small random model; the recorded ones are in `test/parity/prompts.ts`. */
 import { beforeAll, describe, expect, test } from "vitest"
-import { createWhisperMel, WHISPER_MEL } from "../audio/index.ts"
+import { audioLengths, createWhisperMel, WHISPER_MEL } from "../audio/index.ts"
 import { type ImageConfig, parseImageConfig, type RgbImage, rgbImage } from "../image/index.ts"
 import {
   parseVisionConfig,
@@ -16,7 +16,7 @@ import { checkpointFiles } from "../tokenizer/fixtures.test-util.ts"
 import { loadChatTemplate, readTokenizer } from "../tokenizer/index.ts"
 import { ConfigError, createRandom, InputError, runSteps } from "../util/index.ts"
 import { SMALL, smallEncoder } from "./audio-encoder.test-util.ts"
-import { type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
+import { type ClipEncoder, type EmbedParts, embedBatch, embedPiece, embedPrompt } from "./embed-prompt.ts"
 import { chatPrompt, type Message, type Prompt, padPrompts } from "./prompt.ts"
 import type { ContentItem, PromptParts } from "./prompt-content.ts"
 import { randomWeights } from "./random-weights.test-util.ts"
@@ -162,6 +162,25 @@ describe("an embedded prompt", () => {
     expect(embeds.data).toEqual(wanted.data.slice(0, maxInputLength * WIDTH))
     const mute = chatPrompt(promptParts, [user("a", { audio: sound(9_000) })], { maxInputLength: 4 })
     expect((await runSteps(embedPrompt(parts, mute))).shape).toEqual([1, 4, WIDTH])
+  })
+
+  test("leaves out what follows thirty seconds and is too short for a token", async () => {
+    const prompt = promptOf(user({ audio: new Float32Array(480_300) }))
+    const seen: number[] = []
+    const encoder: ClipEncoder = {
+      ...{ config: hearing, init: () => parts.audio!.encoder.init() },
+      step: (...call) => parts.audio!.encoder.step(...call),
+      async *encode(_, lengths) {
+        yield
+        seen.push(...lengths)
+        return lengths.map((frames) => {
+          const { audioTokens } = audioLengths(frames, hearing.poolStep, 1)
+          return f32([audioTokens, WIDTH], new Float32Array(audioTokens * WIDTH))
+        })
+      },
+    }
+    await runSteps(embedPrompt({ ...parts, audio: { encoder, mel } }, prompt))
+    expect(seen).toEqual([3000])
   })
 
   test("of sound too short for a single token is refused", async () => {

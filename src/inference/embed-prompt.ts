@@ -4,7 +4,7 @@
  * on where the last one ended.
  * Source: `get_vllm_embedding`, `get_omni_embedding` and `process_audio` of the official code.
  */
-import { audioLengths, type WhisperMel } from "../audio/index.ts"
+import { audioLengths, minEncodableSamples, type WhisperMel } from "../audio/index.ts"
 import { f32, f32Data, type HostTensor, numberAt } from "../tensor/index.ts"
 import { ConfigError, InputError, type Steps } from "../util/index.ts"
 import type { AudioEncoder, AudioStream } from "./audio-encoder.ts"
@@ -116,6 +116,7 @@ async function* encodeClips(parts: EmbedParts, prompts: readonly Prompt[]): Step
     if (prompt.clips.length > 0) {
       const { clips, clipMessages } = clipsToJoin(prompt, mel.config, poolStep)
       for (const piece of mel.split(clips, clipMessages, poolStep)) {
+        if (piece.length < minEncodableSamples(poolStep, mel.config.hopLength)) continue // no token, no placeholder
         segments.push(mel.extract(piece))
         yield
       }

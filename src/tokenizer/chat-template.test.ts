@@ -97,6 +97,11 @@ describe("system prompts", () => {
     expect(items).toEqual(wanted)
   })
 
+  test("any other mode is the default one", () => {
+    const other = systemPromptItems("novel" as SystemPromptMode, "zh", { referenceVoice: true })
+    expect(other).toEqual(systemPromptItems("default", "en", { referenceVoice: false }))
+  })
+
   test("no voice to clone", () => {
     expect(() => systemPromptItems("voice_cloning", "en", { referenceVoice: false })).toThrow(
       "system prompt voice_cloning: expected a reference voice, got none",

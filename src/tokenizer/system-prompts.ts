@@ -28,7 +28,7 @@ const ROLE_PLAY = {
 
 /**
  * Content items of a system prompt in order; {@link AUDIO_MARKER} stands where the reference voice goes.
- * @param options.referenceVoice whether the caller has one; `default` ignores it
+ * @param options.referenceVoice whether the caller has one; `default` ignores it, and so does a mode that is none of these
  * @throws ConfigError for voice cloning without a reference voice
  */
 export function systemPromptItems(
@@ -51,7 +51,7 @@ export function systemPromptItems(
       throw new ConfigError(
         "system prompt voice_cloning: expected a reference voice, got none (give a recording of the voice to clone)",
       )
-    case "default":
+    default: // and any other mode, as in the official code
       return [DEFAULT_TEXT]
   }
 }

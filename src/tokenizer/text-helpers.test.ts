@@ -26,6 +26,13 @@ test("only the first full stop decides whether it ends a sentence", () => {
   expect(sentenceEnd("It is so. 3.14")).toBe(".")
 })
 
+test("a full stop after a digit of any kind is none", () => {
+  for (const digit of ["1", "٣", "²", "①", "₉", "𝟗", "🄂"])
+    expect([digit, sentenceEnd(`x${digit}.`)]).toEqual([digit, ""])
+  for (const other of ["Ⅷ", "½", "十", "⑩", "😀"]) expect([other, sentenceEnd(`1${other}.`)]).toEqual([other, "."])
+  expect(sentenceEnd(".")).toBe(".")
+})
+
 test("asterisks are not spoken", () => {
   expect(speakable("**2** items", "english")).toBe("two items")
 })

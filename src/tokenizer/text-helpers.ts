@@ -27,6 +27,10 @@ export function speakable(piece: string, language: SpokenLanguage): string {
   return digitsToWords(piece, language).replaceAll("*", "")
 }
 
+/** A digit, as Python's `isdigit` has it (superscripts and circled digits too). */
+const DIGIT =
+  /^[\p{Nd}\u{b2}\u{b3}\u{b9}\u{1369}-\u{1371}\u{19da}\u{2070}\u{2074}-\u{2079}\u{2080}-\u{2089}\u{2460}-\u{2468}\u{2474}-\u{247c}\u{2488}-\u{2490}\u{24ea}\u{24f5}-\u{24fd}\u{24ff}\u{2776}-\u{277e}\u{2780}-\u{2788}\u{278a}-\u{2792}\u{10a40}-\u{10a43}\u{10e60}-\u{10e68}\u{11052}-\u{1105a}\u{1f100}-\u{1f10a}]$/u
+
 /** Tried in this order, whatever their place in the text. */
 const SENTENCE_ENDS = [".", "。", "!", "?", "！", "？"]
 
@@ -35,7 +39,8 @@ export function sentenceEnd(text: string): string {
   for (const end of SENTENCE_ENDS) {
     const at = text.indexOf(end)
     if (at < 0) continue
-    if (end === "." && at > 0 && /\p{Nd}/u.test(text[at - 1]!)) continue
+    const [before] = [...text.slice(Math.max(0, at - 2), at)].slice(-1) // a character may be two units
+    if (end === "." && before && DIGIT.test(before)) continue
     return end
   }
   return ""
