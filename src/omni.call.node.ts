@@ -18,7 +18,10 @@ export type LibraryCallOptions = Omit<CallOptions, "voice"> & {
   readonly voice?: AudioInput
   /** Hears what is no answer: begin and end of speech, what was read, what was forgotten. */
   readonly onEvent?: (event: CallEvent) => void
-  /** A saved call to go on with; voice, language and instructions are those it began with. */
+  /**
+   * A saved call to go on with. Mode, language, voice, instructions and tools are those it began with; given again, they have
+   * to be the same. `behaviour` and `perceive` are as they were unless given. All other options are those given here.
+   */
   readonly snapshot?: Uint8Array
   /** Aborts opening the call. */
   readonly signal?: AbortSignal

@@ -3,11 +3,13 @@ import type { AudioStream, StreamPromptState } from "../inference/index.ts"
 import type { CacheSnapshot } from "../runtime/index.ts"
 import { InputError } from "../util/index.ts"
 import type { AnswerRecord } from "./answer.ts"
+import type { Beginning } from "./call-beginning.ts"
 import { Conversation } from "./conversation.ts"
 import { Ears, type EarsData } from "./ears.ts"
 import { Ledger, type LedgerData } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
-import { decodeData, encodeData } from "./snapshot.ts"
+import { decodeData } from "./snapshot.ts"
+import { SNAPSHOT_VERSION, writeSnapshot } from "./snapshot-file.ts"
 import type { TurnGateData } from "./turn-gate.ts"
 import type { CallSnapshot } from "./types.ts"
 
@@ -16,9 +18,12 @@ type CallState = {
   readonly ears: Ears
   readonly gate: TurnGateData | undefined
   readonly answers: number
+  /** Absent in calls of the first version. */
+  readonly began: Beginning | undefined
 }
 
 type SavedCall = {
+  readonly began?: Beginning
   readonly prompt: StreamPromptState
   readonly cache: CacheSnapshot
   readonly audio: CacheSnapshot | null
@@ -30,7 +35,10 @@ type SavedCall = {
   readonly answers: number
 }
 
-export function saveCall(model: OmniModel, { conversation, ears, gate, answers }: CallState): CallSnapshot {
+export function saveCall(
+  model: OmniModel,
+  { conversation, ears, gate, answers, began }: CallState & { readonly began: Beginning },
+): CallSnapshot {
   const { prompt, cache, audio, ledger, answer, lastToken } = conversation.saved
   const saved: SavedCall = {
     prompt,
@@ -42,13 +50,16 @@ export function saveCall(model: OmniModel, { conversation, ears, gate, answers }
     ears: ears.data,
     gate: gate ?? null,
     answers,
+    began,
   }
-  return { version: 1, model: model.fingerprint, bytes: encodeData(saved) }
+  return writeSnapshot(model.fingerprint, saved)
 }
 
 /** @throws InputError when the snapshot is damaged or of another model */
 export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRateHz: number): CallState {
-  if (snapshot.version !== 1) throw new InputError(`snapshot: expected version 1, got ${snapshot.version}`)
+  const { version } = snapshot as { readonly version: unknown }
+  if (version !== 1 && version !== SNAPSHOT_VERSION)
+    throw new InputError(`snapshot: expected version 1 or ${SNAPSHOT_VERSION}, got ${version}`)
   if (snapshot.model !== model.fingerprint) {
     throw new InputError("snapshot: expected one of this model, got one of another (load the model it was saved with)")
   }
@@ -77,5 +88,6 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
     ears: new Ears(sampleRateHz, saved.ears),
     gate: saved.gate ?? undefined,
     answers: saved.answers,
+    began: saved.began,
   }
 }

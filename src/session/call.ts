@@ -10,6 +10,7 @@ import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { answerForm, canBeSpoken, checkAnswer, withoutUndefined } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
+import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
 import { checkCall, checkFrame, contentOf, systemOf, unitsOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { Conversation, type Room } from "./conversation.ts"
@@ -49,19 +50,26 @@ const LAST_FRAME_SLICES = 6
 
 export class Call {
   private readonly parts: CallParts
-  private readonly options: CallOptions
+  readonly options: CallOptions
   private readonly behaviour: BehaviourOptions
   private readonly conversation: Conversation
   private readonly ears: Ears
   private readonly gate: TurnGate | undefined
   private answers: number
+  private readonly began: Beginning
   private isAnswering = false
   private readonly waitingEvents: CallEvent[] = []
 
   private constructor(
     parts: CallParts,
     options: CallOptions,
-    state: { conversation: Conversation; ears: Ears; gate?: TurnGateData | undefined; answers: number },
+    state: {
+      conversation: Conversation
+      ears: Ears
+      gate?: TurnGateData | undefined
+      answers: number
+      began: Beginning
+    },
   ) {
     this.parts = parts
     this.options = options
@@ -69,6 +77,7 @@ export class Call {
     this.conversation = state.conversation
     this.ears = state.ears
     this.answers = state.answers
+    this.began = state.began
     this.gate = gateOf(parts, options, state)
   }
 
@@ -79,9 +88,14 @@ export class Call {
   static async *open(parts: CallParts, options: CallOptions, snapshot?: CallSnapshot): Steps<Call> {
     checkCall(parts, options)
     const rate = options.sampleRateHz ?? UNIT_SAMPLES
-    if (snapshot) return new Call(parts, options, restoreCall(parts.model, snapshot, rate))
+    if (snapshot) {
+      const restored = restoreCall(parts.model, snapshot, rate)
+      const { began = beginningOf(options) } = restored
+      return new Call(parts, goingOn(options, began), { ...restored, began })
+    }
     const conversation = new Conversation(parts.model)
-    const call = new Call(parts, options, { conversation, ears: new Ears(rate), answers: 0 })
+    const began = beginningOf(options)
+    const call = new Call(parts, options, { conversation, ears: new Ears(rate), answers: 0, began })
     const message = systemOf(parts.model, options)
     const perception = parts.voices.remembering(parts.model.perception)
     yield* conversation.read([message], { omniInput: true, perception, room: call.room })
@@ -255,8 +269,8 @@ export class Call {
   /** @throws never while no generator runs */
   snapshot(): CallSnapshot {
     const { model } = this.parts
-    const { conversation, ears, answers } = this
-    return saveCall(model, { conversation, ears, answers, gate: this.gate?.data })
+    const { conversation, ears, answers, began } = this
+    return saveCall(model, { conversation, ears, answers, began, gate: this.gate?.data })
   }
 
   /** Ends the turn by hand. @returns its number, for {@link respond} */

@@ -1,8 +1,9 @@
 /**
  * @file Plain data with arrays of numbers as bytes and back: a JSON header that says where each array lies, then the arrays.
- * Nothing else can come out of it, whatever the bytes say. A sum over the header tells damage from a saved call.
+ * Nothing else can come out of it, whatever the bytes say. Sums over the header and over the arrays tell damage from a saved
+ * call; data of the first version has none over the arrays.
  */
-import { InputError } from "../util/index.ts"
+import { InputError, invariant } from "../util/index.ts"
 
 const ARRAYS = { f32: Float32Array, u8: Uint8Array } as const
 type Kind = keyof typeof ARRAYS
@@ -15,40 +16,71 @@ const fail = (got: string): never => {
 const PREFIX_BYTES = 8
 
 /** FNV-1a. */
-function sumOf(bytes: Uint8Array): number {
+export function sumOf(values: Uint8Array | Uint32Array): number {
   let hash = 0x811c9dc5
-  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
+  for (let i = 0; i < values.length; i++) hash = Math.imul(hash ^ values[i]!, 0x01000193)
   return hash >>> 0
+}
+
+/** Of all bytes from a multiple of four on, by words: 0.3 s a gigabyte. */
+function wordSum(bytes: Uint8Array, start: number): string {
+  const words = Math.floor((bytes.length - start) / 4)
+  const at = bytes.byteOffset + start
+  const aligned =
+    at % 4 === 0
+      ? new Uint32Array(bytes.buffer, at, words)
+      : new Uint32Array(bytes.slice(start, start + 4 * words).buffer)
+  return sumOf(aligned).toString(16).padStart(8, "0")
 }
 
 export function encodeData(value: unknown): Uint8Array {
   const arrays: (Float32Array | Uint8Array)[] = []
   let at = 0
-  const header = JSON.stringify(value, (_, item: unknown) => {
-    if (!(item instanceof Float32Array || item instanceof Uint8Array)) return item
-    const kind: Kind = item instanceof Float32Array ? "f32" : "u8"
-    const place = { $array: kind, at, length: item.length }
-    arrays.push(item)
-    at += Math.ceil(item.byteLength / 4) * 4
+  const data = JSON.stringify(value, function (this: { [key: string]: unknown }, key, json: unknown) {
+    const item = this[key] // before its toJSON, which buffers have
+    if (!ArrayBuffer.isView(item)) return json
+    const isBytes = item instanceof Uint8Array || item instanceof Uint8ClampedArray
+    invariant(isBytes || item instanceof Float32Array, "data to save has floats and bytes alone")
+    const array = isBytes ? new Uint8Array(item.buffer, item.byteOffset, item.length) : item
+    const place = { $array: (isBytes ? "u8" : "f32") satisfies Kind, at, length: array.length }
+    arrays.push(array)
+    at += Math.ceil(array.byteLength / 4) * 4
     return place
   })
-  const text = new TextEncoder().encode(header)
-  const start = PREFIX_BYTES + Math.ceil(text.length / 4) * 4
+  const encoder = new TextEncoder()
+  // Spaces fill it up, so that its sum covers all bytes before the arrays.
+  const header = (sum: string, spaces = 0) => encoder.encode(`{"$sum":"${sum}","$data":${data}}${" ".repeat(spaces)}`)
+  const textBytes = header("00000000").length
+  const spaces = -textBytes & 3
+  const start = PREFIX_BYTES + textBytes + spaces
   const bytes = new Uint8Array(start + at)
-  const prefix = new DataView(bytes.buffer)
-  prefix.setUint32(0, text.length, true)
-  prefix.setUint32(4, sumOf(text), true)
-  bytes.set(text, PREFIX_BYTES)
   let offset = start
   for (const array of arrays) {
     bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), offset)
     offset += Math.ceil(array.byteLength / 4) * 4
   }
+  const text = header(wordSum(bytes, start), spaces)
+  const prefix = new DataView(bytes.buffer)
+  prefix.setUint32(0, text.length, true)
+  prefix.setUint32(4, sumOf(text), true)
+  bytes.set(text, PREFIX_BYTES)
   return bytes
 }
 
-/** @throws InputError when the bytes are not those of `encodeData` */
+/** The data with its arrays. @throws InputError when the bytes are not those of `encodeData` */
 export function decodeData(bytes: Uint8Array): unknown {
+  const { text, start } = headerOf(bytes)
+  const { $sum, data } = parsed(text, (_, item: unknown) => (isPlace(item) ? arrayAt(bytes, start, item) : item))
+  if ($sum !== undefined && $sum !== wordSum(bytes, start)) return fail("damaged or missing data")
+  return data
+}
+
+/** The data without its arrays, which are not looked at. @throws InputError as {@link decodeData} */
+export function decodeHeader(bytes: Uint8Array): unknown {
+  return parsed(headerOf(bytes).text).data
+}
+
+function headerOf(bytes: Uint8Array): { readonly text: string; readonly start: number } {
   if (bytes.length < PREFIX_BYTES) return fail(`${bytes.length} bytes`)
   const prefix = new DataView(bytes.buffer, bytes.byteOffset, PREFIX_BYTES)
   const length = prefix.getUint32(0, true)
@@ -56,9 +88,13 @@ export function decodeData(bytes: Uint8Array): unknown {
   if (start > bytes.length) return fail("a header that is longer than the bytes")
   const header = bytes.subarray(PREFIX_BYTES, PREFIX_BYTES + length)
   if (sumOf(header) !== prefix.getUint32(4, true)) return fail("a damaged header")
-  const text = new TextDecoder().decode(header)
+  return { text: new TextDecoder().decode(header), start }
+}
+
+function parsed(text: string, revive?: (key: string, item: unknown) => unknown): { $sum?: unknown; data: unknown } {
   try {
-    return JSON.parse(text, (_, item: unknown) => (isPlace(item) ? arrayAt(bytes, start, item) : item))
+    const value = JSON.parse(text, revive) as { readonly [key: string]: unknown }
+    return Object.hasOwn(Object(value), "$data") ? { $sum: value.$sum, data: value.$data } : { data: value }
   } catch (cause) {
     if (cause instanceof InputError) throw cause
     return fail("a damaged header")

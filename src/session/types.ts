@@ -237,7 +237,8 @@ export type Interruption = {
 
 /** A call as data: everything needed to go on in another process. */
 export type CallSnapshot = {
-  readonly version: 1
+  /** Calls of the first version, too, can be gone on with. */
+  readonly version: 1 | 2
   /** Of the model that it belongs to. */
   readonly model: string
   readonly bytes: Uint8Array
