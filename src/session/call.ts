@@ -111,7 +111,7 @@ export class Call {
     if (input.frame) checkFrame(vision, input.frame, this.lastFrameSlices)
     if (input.pcm && !audio)
       throw new ConfigError("call.push: expected a model that hears, got one without an audio encoder")
-    const heard = this.ears.prepare(input)
+    const heard = this.ears.prepare(input, this.listens)
     const droppedMs = this.gate ? this.gate.push(heard) : this.ears.take(heard)
     return droppedMs > 0 ? [{ type: "input-dropped", droppedMs }] : []
   }

@@ -58,6 +58,57 @@ function soundIn(ears: Ears): Float32Array {
   return concatPcm([...ready.flatMap(({ pcm }) => pcm ?? []), rest])
 }
 
+describe("typed text", () => {
+  const frame = (value: number) => ({ width: 1, height: 1, data: new Uint8Array(3).fill(value) })
+  const input = fc.oneof(
+    fc.integer({ min: 1, max: 30_000 }).map((length) => ({ pcm: seconds(2).subarray(0, length) })),
+    fc.nat(255).map((value) => ({ frame: frame(value) })),
+    fc.string({ minLength: 1, maxLength: 3 }).map((text) => ({ text })),
+    fc.record({ pcm: fc.constant(seconds(0.3)), text: fc.constant("with sound") }),
+  )
+
+  test.each([16_000, 48_000])("comes behind all that was said and shown before it, at %i Hz", (rate) => {
+    fc.assert(
+      fc.property(fc.array(input, { maxLength: 15 }), (inputs) => {
+        const ears = new Ears(rate)
+        let pushed = 0
+        let latest: unknown
+        const expected: { text: string; samples: number; frame: unknown }[] = []
+        let length = 0
+        const heardBy = () => length + Math.ceil((pushed * UNIT_SAMPLES) / rate)
+        for (const one of inputs) {
+          ears.take(ears.prepare(one))
+          if ("pcm" in one) pushed += one.pcm.length
+          if ("frame" in one) latest = one.frame
+          if (!("text" in one)) continue
+          expected.push({ text: one.text, samples: heardBy(), frame: latest })
+          // The resampler begins anew.
+          length = heardBy()
+          pushed = 0
+        }
+        let [samples, seen] = [0, undefined as unknown]
+        const got: typeof expected = []
+        for (const { pcm, frame: shown, text } of ears.data.ready) {
+          samples += pcm?.length ?? 0
+          if (shown) seen = shown
+          if (text !== undefined) got.push({ text, samples, frame: seen })
+        }
+        expect(got).toEqual(expected)
+      }),
+    )
+  })
+
+  test("does not cut sound that voice activity listens to", () => {
+    const ears = new Ears(48_000)
+    const sound = Float32Array.from({ length: 6000 }, (_, i) => Math.sin(i / 9))
+    const pieces = [sound.subarray(0, 2500), sound.subarray(2500)].map((pcm) => ears.prepare({ pcm, text: "x" }, true))
+    const { length } = pieces[0]!.pcm!
+    expect(concatPcm(pieces.map(({ pcm }) => pcm!))).toEqual(
+      resample(sound, 48_000, UNIT_SAMPLES).subarray(0, length + pieces[1]!.pcm!.length),
+    )
+  })
+})
+
 describe("saved ears", () => {
   const noise = (samples: number) => Float32Array.from({ length: samples }, (_, i) => Math.sin(i * i))
   const sizes = fc.array(fc.integer({ min: 0, max: 9000 }), { maxLength: 8 })

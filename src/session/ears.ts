@@ -87,15 +87,20 @@ export class Ears {
 
   /**
    * Checks input and brings its sound to 16 kHz; it is taken only by {@link take}.
+   * @param goesOn whether the sound must not be cut where text follows it
    * @throws InputError for sound that is not finite or a damaged frame
    */
-  prepare({ pcm, frame, text }: CallInput): Heard {
+  prepare({ pcm, frame, text }: CallInput, goesOn = false): Heard {
     if (pcm) checkFinite(pcm)
     if (frame) checkPixels("call.push: frame", frame, 3)
+    const hasText = text !== undefined && text !== ""
+    const heard = pcm ? [this.resampler.push(pcm)] : []
+    // What the resampler holds back was said before the text.
+    if (hasText && !goesOn) heard.push(this.resampler.flush())
     return {
-      ...(pcm ? { pcm: this.resampler.push(pcm) } : {}),
+      ...(heard.length > 0 ? { pcm: concatPcm(heard) } : {}),
       ...(frame ? { frame } : {}),
-      ...(text === undefined || text === "" ? {} : { text }),
+      ...(hasText ? { text } : {}),
     }
   }
 
@@ -108,7 +113,7 @@ export class Ears {
     if (waiting <= MAX_WAITING) this.room = MAX_WAITING
     if (frame) this.frame = this.lastFrame = frame
     if (pcm) this.hear(pcm)
-    if (text !== undefined) this.ready.push({ text })
+    if (text !== undefined) this.type(text)
     const arrived = this.soundUnits - waiting
     if (arrived > MAX_WAITING) this.room = Math.max(this.room, arrived + MAX_WAITING)
     return this.dropOldest(waiting + arrived - this.room)
@@ -131,6 +136,16 @@ export class Ears {
       this.frame = undefined
     }
     this.rest = all.slice(at)
+  }
+
+  /** Text comes behind what was said and shown before it, though the second is not full. */
+  private type(text: string): void {
+    const { rest, frame } = this
+    if (rest.length > 0 || frame)
+      this.ready.push({ ...(rest.length > 0 ? { pcm: rest } : {}), ...(frame ? { frame } : {}) })
+    this.rest = new Float32Array(0)
+    this.frame = undefined
+    this.ready.push({ text })
   }
 
   private dropOldest(units: number): number {
