@@ -267,3 +267,31 @@ describe.each([
     )
   })
 })
+
+test("a small context never stops a call, however long its answers are", { timeout: 60_000 }, async () => {
+  const words = hashedTokens(prompts.tokenizer, WORDS, 1e9)
+  const some = fc.oneof(
+    fc.record({ seconds: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ text: plainText }),
+    fc.record({ append: fc.constantFrom("user" as const, "assistant" as const), words: fc.nat(60) }),
+    fc.record({ answer: fc.constantFrom(1, 40, 1000), heardMs: fc.option(fc.nat(900), { nil: undefined }) }),
+    fc.record({ answer: fc.constantFrom(40, 1000) }),
+  )
+  const limits = fc.constantFrom(256, 257, 300, 512)
+  await fc.assert(
+    fc.asyncProperty(limits, fc.array(some, { minLength: 2, maxLength: 12 }), async (contextPositions, steps) => {
+      const parts = { model: mockModel(prompts, words), voices: new VoiceCache(), now: () => 0 }
+      const call = await runSteps(Call.open(parts, { ...OPTIONS, contextPositions }))
+      for (const one of steps) {
+        if ("seconds" in one) call.push({ pcm: new Float32Array(one.seconds * 16_000) })
+        else if ("text" in one) call.push({ text: one.text })
+        else if ("append" in one) await runSteps(call.append({ role: one.append, text: "one".repeat(one.words) }))
+        else for await (const _ of call.respond({ speak: false, maxNewTokens: one.answer }));
+        if ("heardMs" in one) call.interrupt(one.heardMs)
+        for await (const _ of call.perceive());
+        check(call, contextPositions)
+      }
+    }),
+    { numRuns: Number(process.env.RUNS ?? 25) },
+  )
+})

@@ -13,7 +13,7 @@ import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
 import { checkCall, checkFrame, contentOf, systemOf, unitsOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
-import { Conversation, type Room } from "./conversation.ts"
+import { ANSWER_ROOM, Conversation, type Room } from "./conversation.ts"
 import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
 import { TurnGate, type TurnGateData } from "./turn-gate.ts"
@@ -198,7 +198,7 @@ export class Call {
     }
     const wished = merged.maxNewTokens ?? DEFAULT_CALL_TOKENS
     const reserve = Math.min(wished, Math.floor(this.room.limit / 4))
-    this.conversation.makeRoom(reserve + 32, this.room)
+    this.conversation.makeRoom(reserve + ANSWER_ROOM, this.room, ANSWER_ROOM)
     yield* this.waitingEvents.splice(0)
     const opened = yield* inSteps(this.conversation.open({ recloses: this.behaviour.reclosesTurns }))
     const { piece, hidden, speaker, record } = opened

@@ -39,6 +39,9 @@ export type Room = {
   readonly report: (dropped: DropPlan & { readonly positions: number }) => void
 }
 
+/** Positions that stay free while something is read, so that it can be answered: the opening, and a few words. */
+export const ANSWER_ROOM = 32
+
 /** The opening of an answer, read. */
 export type OpenedAnswer = ReadPiece & {
   readonly speaker: HostTensor<"f32"> // [1, D]
@@ -51,7 +54,10 @@ export type ConversationState = {
   readonly cache: KvCache
   readonly audio: AudioStream | undefined
   readonly ledger: Ledger
-  /** The latest answer, where it can still be cut. */
+  /**
+   * The latest answer, where it can still be cut. `textStart` is where its text would begin if nothing of that had been
+   * forgotten.
+   */
   readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | undefined
   /**
    * The last token of an answer that was cut off or grew too long: it was said, but a sampled token enters the cache only with
@@ -132,8 +138,8 @@ export class Conversation {
     options: Pick<ContentOptions, "omniInput" | "maxSliceNums"> & {
       readonly perception?: EmbedParts
       readonly room?: Room
-      /** The messages are an answer, its opening included. */
-      readonly asAnswer?: boolean
+      /** The messages are an answer, and it is opened by this. */
+      readonly answerOpening?: string
       /** Gives what was read with its states. */
       readonly states?: boolean
     } = {},
@@ -141,7 +147,11 @@ export class Conversation {
     const { state, model } = this
     const { pieces, prompt } = this.pieces(messages, options)
     const total = pieces.reduce((sum, { piece }) => sum + piece.ids.length, 0)
-    if (options.room) this.makeRoom(total + this.lastRows, options.room)
+    if (options.room) {
+      const { room } = options
+      this.makeRoom(total + this.lastRows, { ...room, limit: room.limit - ANSWER_ROOM })
+    }
+    const answerOpening = options.answerOpening && model.prompts.tokenizer.encode(options.answerOpening)
     const heard = state.audio?.cache.length
     const before = state.cache.length
     const ledger = state.ledger.copy()
@@ -161,7 +171,7 @@ export class Conversation {
         embeds.push(rows)
         const end = at + piece.ids.length
         if (!started) ledger.addSystem(end)
-        else if (options.asAnswer) ledger.addAnswer(at, end)
+        else if (answerOpening) ledger.addAnswer(at, at + commonLength(piece.ids, answerOpening), end)
         else ledger.addUnit({ start: at, openingLength, end })
         ledger.addMedia(at, piece)
         started = true
@@ -215,8 +225,9 @@ export class Conversation {
 
   /** Reads an answer that was given earlier. */
   async *readAnswer(items: readonly ContentItem[], room?: Room): Steps<void> {
-    const content = [`${turnClosing(this.state.prompt)}<|im_start|>assistant\n`, ...items]
-    yield* this.read([{ role: "assistant", content }], { ...(room ? { room } : {}), asAnswer: true })
+    const answerOpening = `${turnClosing(this.state.prompt)}<|im_start|>assistant\n`
+    const content = [answerOpening, ...items]
+    yield* this.read([{ role: "assistant", content }], { ...(room ? { room } : {}), answerOpening })
     this.state.answer = undefined
     this.state.prompt = { ...answerCompleted(this.state.prompt), turnDue: true }
   }
@@ -283,7 +294,7 @@ export class Conversation {
     const kept = heardTokens(record, heardMs)
     const { tokenizer } = this.model.prompts
     if (kept >= record.ids.length && isComplete(record)) return record.text
-    const keptEnd = Math.min(end, textStart + kept)
+    const keptEnd = Math.max(ledger.textStartBefore(end) ?? textStart, Math.min(end, textStart + kept))
     if (keptEnd < end) {
       if (end === cache.length) cache.truncate(keptEnd)
       else this.model.language.forget(cache, keptEnd, end)
@@ -316,19 +327,22 @@ export class Conversation {
   }
 
   /**
-   * Forgets the oldest turns, or the oldest units of the only turn, until `positions` more fit below `limit`; the first
-   * message stays. Later keys are moved to their new places.
+   * Forgets the oldest of what was said until `positions` more fit below `limit`; the first message stays. Later keys are
+   * moved to their new places.
+   * @param least of them are needed: with less than all it goes on, and then what is to be answered stays
    * @throws InputError when even then there is no room
    */
-  makeRoom(positions: number, { limit, target, report }: Room): void {
+  makeRoom(positions: number, { limit, target, report }: Room, least = positions): void {
     const { cache, ledger } = this.state
     if (cache.length + positions <= limit) return
-    const plan = ledger.plan(cache.length + positions - Math.min(limit, Math.max(target, positions)))
-    if (plan.droppedPositions === 0 || cache.length - plan.droppedPositions + positions > limit) {
+    const needed = cache.length + positions - Math.min(limit, Math.max(target, positions))
+    const plan = ledger.plan(needed, least < positions)
+    if (cache.length - plan.droppedPositions + least > limit) {
       throw new InputError(
-        `context: expected at most ${limit - (cache.length - plan.droppedPositions)} new positions, got ${positions} (shorten the message or raise contextPositions)`,
+        `context: expected at most ${Math.max(0, limit - (cache.length - plan.droppedPositions))} new positions, got ${positions} (shorten the message or raise contextPositions)`,
       )
     }
+    if (plan.droppedPositions === 0) return
     for (const [from, to] of plan.cuts) this.model.language.forget(cache, from, to)
     if (this.marked)
       this.marked = { ...this.marked, length: this.marked.length - plan.droppedBefore(this.marked.length) }
@@ -337,10 +351,11 @@ export class Conversation {
     this.state.ledger = copy
     const { answer } = this.state
     if (answer) {
-      const shift = plan.droppedBefore(answer.textStart)
-      this.state.answer = copy.hasAnswerAt(answer.textStart - shift)
-        ? { ...answer, textStart: answer.textStart - shift, end: answer.end - shift }
-        : undefined
+      const end = answer.end - plan.droppedBefore(answer.end)
+      this.state.answer =
+        copy.textStartBefore(end) === undefined
+          ? undefined
+          : { ...answer, textStart: end - (answer.end - answer.textStart), end }
     }
     report({ ...plan, positions: cache.length })
   }

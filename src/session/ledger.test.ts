@@ -62,15 +62,18 @@ test("after forgetting, every position is still what the ledger says", () => {
       fc.nat(5),
       conversation,
       fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 3 }),
-      (system, turns, needs) => {
+      fc.boolean(),
+      (system, turns, needs, keepsQuestion) => {
         const { ledger, cells } = build(system, turns)
         const last = cells.at(-1)
         for (const needed of needs) {
-          const plan = ledger.plan(needed)
+          const plan = ledger.plan(needed, keepsQuestion)
+          const most = ledger.plan(Number.POSITIVE_INFINITY, keepsQuestion).droppedPositions
+          expect(plan.droppedPositions).toBeGreaterThanOrEqual(Math.min(needed, most))
           for (const [from, to] of plan.cuts) cells.splice(from, to - from)
           ledger.apply(plan)
           expect(cells.filter((cell) => cell === "system").length).toBe(system)
-          expect(cells.at(-1)).toBe(last)
+          if (keepsQuestion && last!.startsWith("unit")) expect(cells.at(-1)).toBe(last)
           const spans = described(ledger.data)
           expect(spans.at(-1)![1]).toBe(cells.length)
           const lastOfUnits = cells.filter((cell, i) => cell.startsWith("unit") && cell !== cells[i + 1])
@@ -90,11 +93,23 @@ test("after forgetting, every position is still what the ledger says", () => {
   )
 })
 
+test("of all that was said only openings have to stay", () => {
+  fc.assert(
+    fc.property(conversation, (turns) => {
+      const { ledger, cells } = build(2, turns)
+      const plan = ledger.plan(Number.POSITIVE_INFINITY, false)
+      for (const [from, to] of plan.cuts) cells.splice(from, to - from)
+      const closing = turns.at(-1)!.answer === undefined ? [] : ["answer opening"]
+      expect(cells).toEqual(["system", "system", ...new Array<string>(OPENING).fill("opening"), ...closing])
+    }),
+  )
+})
+
 test("positions of before find their place after", () => {
   fc.assert(
     fc.property(conversation, fc.integer({ min: 1, max: 40 }), (turns, needed) => {
       const { ledger, cells } = build(2, turns)
-      const plan = ledger.plan(needed)
+      const plan = ledger.plan(needed, false)
       const names = cells.map((_, i) => i)
       for (const [from, to] of plan.cuts) names.splice(from, to - from)
       names.forEach((before, after) => {

@@ -95,8 +95,8 @@ export class Ledger {
   }
 
   /** An answer that is read whole. */
-  addAnswer(start: number, end: number): void {
-    this.openAnswer(start, start)
+  addAnswer(start: number, textStart: number, end: number): void {
+    this.openAnswer(start, textStart)
     this.closeAnswer(end)
   }
 
@@ -110,8 +110,9 @@ export class Ledger {
     return this.turns.at(-1)?.answer !== undefined
   }
 
-  hasAnswerAt(textStart: number): boolean {
-    return this.turns.some(({ answer }) => answer?.textStart === textStart)
+  /** Where the text of the answer that ends at a position begins. */
+  textStartBefore(end: number): number | undefined {
+    return this.turns.find(({ answer }) => answer?.end === end)?.answer?.textStart
   }
 
   /** Positions [from, to) at the end of an answer were cut. */
@@ -140,52 +141,59 @@ export class Ledger {
     })
   }
 
-  /** What to forget to free so many positions, oldest first. May free less when there is not more. */
-  plan(needed: number): DropPlan {
+  /**
+   * What to forget to free so many positions, oldest first: whole turns, then of the only one left its units, and as the last
+   * resort the beginning of its answer. May free less when there is not more.
+   * @param keepsQuestion whether the latest unit stays, where nothing answers it yet
+   */
+  plan(needed: number, keepsQuestion: boolean): DropPlan {
     let droppedTurns = 0
     let droppedUnits = 0
-    let from = 0
-    let to = 0
+    let freed = 0
+    const cuts: [from: number, to: number][] = []
+    const cut = (from: number, to: number) => {
+      if (to <= from) return
+      freed += to - from
+      const last = cuts.at(-1)
+      if (last?.[1] === from) last[1] = to
+      else cuts.push([from, to])
+    }
     const first = this.turns[0]
     if (first) {
-      from = to = first.contentStart
+      // An answer that nobody asked for has no opening of its turn to keep: its own stays, and the next turn's.
+      const isAsked = first.contentStart > first.start || !first.answer
+      const from = isAsked ? first.contentStart : first.answer!.textStart
+      let to = from
       while (to - from < needed && droppedTurns + 1 < this.turns.length) {
         droppedUnits += this.turns[droppedTurns]!.unitEnds.length
-        to = this.turns[++droppedTurns]!.contentStart
+        const { start, contentStart } = this.turns[++droppedTurns]!
+        to = isAsked ? contentStart : start
       }
-      // The only turn left loses its oldest units, but not its answer or the latest unit.
-      const rest = this.turns[droppedTurns]!
-      for (const end of rest.unitEnds.slice(0, -1)) {
-        if (to - from >= needed) break
-        to = end
+      cut(from, to)
+      const { contentStart, unitEnds, answer } = this.turns[droppedTurns]!
+      let at = contentStart
+      for (const end of keepsQuestion && !answer ? unitEnds.slice(0, -1) : unitEnds) {
+        if (freed >= needed) break
+        cut(at, end)
+        at = end
         droppedUnits++
       }
+      if (answer) cut(answer.textStart, Math.min(answer.end, answer.textStart + needed - freed))
     }
-    const droppedPositions = to - from
-    return {
-      cuts: droppedPositions > 0 ? [[from, to]] : [],
-      droppedPositions,
-      droppedUnits,
-      droppedTurns,
-      droppedBefore: (position) => Math.min(Math.max(0, position - from), droppedPositions),
-    }
+    const droppedBefore = (position: number) =>
+      cuts.reduce((sum, [from, to]) => sum + Math.max(0, Math.min(position, to) - from), 0)
+    return { cuts: cuts.toReversed(), droppedPositions: freed, droppedUnits, droppedTurns, droppedBefore }
   }
 
-  apply({ cuts: [cut], droppedTurns }: DropPlan): void {
-    if (!cut) return
-    const [from, to] = cut
-    const [first] = this.turns
-    const kept = this.turns.slice(droppedTurns)
-    const move = (position: number) => (position <= to ? Math.min(position, from) : position - (to - from))
-    this.turns = kept.map((turn, i) =>
-      i === 0
-        ? {
-            ...shifted({ ...turn, unitEnds: turn.unitEnds.filter((end) => end > to) }, move),
-            start: first!.start,
-            contentStart: from,
-          }
-        : shifted(turn, move),
-    )
+  apply({ droppedPositions, droppedTurns, droppedBefore }: DropPlan): void {
+    if (droppedPositions === 0) return
+    const start = this.turns[0]!.start
+    const move = (position: number) => position - droppedBefore(position)
+    this.turns = this.turns.slice(droppedTurns).map((turn, i) => {
+      const moved = shifted(turn, move)
+      if (i > 0) return moved
+      return { ...moved, start, unitEnds: moved.unitEnds.filter((end) => end > moved.contentStart) }
+    })
     this.moveMedia(move)
   }
 }
