@@ -53,7 +53,7 @@ describe("a call", () => {
     expect(samples).toBeGreaterThan(0)
     expect(end).toMatchObject({ type: "turn-end", audioMs: (samples / 24_000) * 1000 })
     const whole = textOf(events)
-    const { text } = await call.interrupt({ heardMs: samples / 24 / 2 })
+    const { text } = await call.interrupt({ heardMs: samples / 24 / 8 })
     expect(text.length).toBeLessThan(whole.length)
     expect(whole.startsWith(text.slice(0, -1))).toBe(true)
     expect((await call.interrupt({ heardMs: 0 })).text).toBe("")

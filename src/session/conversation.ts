@@ -4,7 +4,6 @@
  * succeeds or leaves all as it was. Source: streaming_prefill and streaming_generate (modeling_minicpmo.py).
  */
 import {
-  type AudioStream,
   answerCompleted,
   answerPiece,
   type ContentItem,
@@ -14,7 +13,6 @@ import {
   INITIAL_STREAM_PROMPT,
   type Message,
   messagePiece,
-  type StreamPromptState,
   speakerState,
   turnClosing,
   turnOpening,
@@ -25,19 +23,11 @@ import type { HostTensor } from "../tensor/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import { type AnswerRecord, emptyAnswer } from "./answer.ts"
 import { textBesideCalls } from "./answer-text.ts"
+import type { ConversationState, Mark, Room } from "./conversation-state.ts"
 import { heardTokens, isComplete } from "./heard.ts"
-import { type DropPlan, Ledger } from "./ledger.ts"
+import { Ledger } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
 import { joinRows, type ReadPiece, splitRows } from "./read-pieces.ts"
-
-/** How much may be remembered, and who is told when something had to be forgotten. */
-export type Room = {
-  /** Most positions. */
-  readonly limit: number
-  /** Positions left after forgetting: some slack, so that it happens rarely. */
-  readonly target: number
-  readonly report: (dropped: DropPlan & { readonly positions: number }) => void
-}
 
 /** Positions that stay free while something is read, so that it can be answered: the opening, and a few words. */
 export const ANSWER_ROOM = 32
@@ -46,32 +36,6 @@ export const ANSWER_ROOM = 32
 export type OpenedAnswer = ReadPiece & {
   readonly speaker: HostTensor<"f32"> // [1, D]
   readonly record: AnswerRecord
-}
-
-/** Everything of a conversation that is not the model. */
-export type ConversationState = {
-  readonly prompt: StreamPromptState
-  readonly cache: KvCache
-  readonly audio: AudioStream | undefined
-  readonly ledger: Ledger
-  /**
-   * The latest answer, where it can still be cut. `textStart` is where its text would begin if nothing of that had been
-   * forgotten.
-   */
-  readonly answer: { readonly record: AnswerRecord; readonly textStart: number; readonly end: number } | undefined
-  /**
-   * The last token of an answer that was cut off or grew too long: it was said, but a sampled token enters the cache only with
-   * what follows it. It is read before the next piece.
-   */
-  readonly lastToken: number | undefined
-}
-
-/** Where a conversation stood. */
-type Mark = Pick<ConversationState, "prompt" | "audio" | "lastToken"> & {
-  readonly length: number
-  readonly audioFrames: number
-  /** Whether the latest answer was the last thing said. */
-  readonly afterAnswer: boolean
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
