@@ -3,6 +3,7 @@
  * them. A name's ending decides nothing.
  */
 import { InputError } from "../util/index.ts"
+import { foreignWavFormat } from "./wav.ts"
 
 /** File formats that are decoded here. */
 export type AudioFormat = "wav" | "mp3" | "flac" | "ogg-vorbis" | "ogg-opus"
@@ -32,9 +33,13 @@ export function sniffAudio(bytes: Uint8Array, where: string): AudioFormat {
   const fail = (got: string, advice: string) =>
     new InputError(`${where}: expected a ${AUDIO_FORMAT_NAMES} file, got ${got} (${advice})`)
   if (bytes.length === 0) throw fail("0 bytes", "check where the file comes from")
-  const start = bytes.subarray(id3Bytes(bytes))
+  const start = withoutId3(bytes)
   const magic = textAt(start, 0, 4)
-  if (magic === "RIFF" || magic === "RF64" || magic === "BW64") return "wav"
+  if (magic === "RIFF" || magic === "RF64" || magic === "BW64") {
+    const tag = foreignWavFormat(start)
+    if (tag === undefined) return "wav"
+    throw fail(`WAV of format 0x${tag.toString(16)}`, "convert it to 16-bit PCM, or read it through ffmpeg")
+  }
   if (magic === "fLaC") return "flac"
   if (magic === "OggS") {
     const packet = 27 + (start[26] ?? 0) // after the header and its table of segments
@@ -52,15 +57,16 @@ export function sniffAudio(bytes: Uint8Array, where: string): AudioFormat {
   throw fail(`${bytes.length} bytes that begin with ${begin}`, "convert it first")
 }
 
-/** Bytes of a leading ID3v2 tag; 0 when there is none. */
-function id3Bytes(bytes: Uint8Array): number {
-  if (textAt(bytes, 0, 3) !== "ID3" || bytes.length < 10) return 0
-  return 10 + ((bytes[6]! & 127) << 21) + ((bytes[7]! & 127) << 14) + ((bytes[8]! & 127) << 7) + (bytes[9]! & 127)
+/** What follows a leading ID3v2 tag, or all; a view. */
+export function withoutId3(bytes: Uint8Array): Uint8Array {
+  if (textAt(bytes, 0, 3) !== "ID3" || bytes.length < 10) return bytes
+  const tagBytes = ((bytes[6]! & 127) << 21) + ((bytes[7]! & 127) << 14) + ((bytes[8]! & 127) << 7) + (bytes[9]! & 127)
+  return bytes.subarray(10 + tagBytes)
 }
 
 /** What the headers claim, in seconds; undefined when they do not say. A claim, good for refusing, never for allocating. */
 export function claimedSeconds(bytes: Uint8Array, format: AudioFormat): number | undefined {
-  const start = bytes.subarray(id3Bytes(bytes))
+  const start = withoutId3(bytes)
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength)
   if (format === "flac" && start.length >= 42) {
     const rate = (start[18]! << 12) | (start[19]! << 4) | (start[20]! >> 4)

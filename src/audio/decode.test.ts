@@ -10,6 +10,8 @@ import { createWhisperMel } from "./whisper-mel.ts"
 const fixture = (name: string): Uint8Array =>
   new Uint8Array(readFileSync(new URL(`../../test/fixtures/audio/${name}`, import.meta.url)))
 
+const text = (value: string) => Uint8Array.from(value, (char) => char.charCodeAt(0))
+
 /** How much of the sound, apart from its edges, is a sine of 440 Hz (1: all of it). */
 function likeness(pcm: Float32Array, sampleRateHz: number): number {
   let [re, im, power] = [0, 0, 0]
@@ -135,6 +137,23 @@ describe("wav", () => {
     }
   })
 
+  test("behind an ID3 tag is found", async () => {
+    const file = writeWav(sine(1600, 440, 16_000), { sampleRateHz: 16_000 })
+    const tag = [...text("ID3\x04\0\0\0\0\x01\x02"), ...new Uint8Array(130)]
+    const { pcm, format } = await decodeAudio(Uint8Array.from([...tag, ...file]), { sampleRateHz: 24_000 })
+    expect([format, pcm.length]).toEqual(["wav", 2400])
+  })
+
+  test.each([6000, 384_000])("of %i Hz is refused by name where another rate is wanted", async (sampleRateHz) => {
+    const file = writeWav(sine(1600, 440, 16_000), { sampleRateHz })
+    expect((await decodeAudio(file)).sampleRateHz).toBe(sampleRateHz)
+    const failure = decodeAudio(file, { sampleRateHz: 16_000, source: "odd.wav" })
+    await expect(failure).rejects.toThrow(InputError)
+    await expect(failure).rejects.toThrow(
+      `odd.wav: expected a sample rate from 8000 to 192000 Hz, got ${sampleRateHz} (convert the file first)`,
+    )
+  })
+
   test("of 0.01 s is decoded, and the encoder says what it needs", async () => {
     const { pcm } = await decodeAudio(writeWav(sine(160, 440, 16_000), { sampleRateHz: 16_000 }))
     expect(pcm.length).toBe(160)
@@ -142,7 +161,11 @@ describe("wav", () => {
   })
 })
 
-const text = (value: string) => Uint8Array.from(value, (char) => char.charCodeAt(0))
+function adpcm(): Uint8Array {
+  const file = writeWav(new Float32Array(512), { sampleRateHz: 8000 })
+  file[20] = 0x11
+  return file
+}
 
 test.each([
   ["nothing", new Uint8Array(0), "got 0 bytes (check where the file comes from)"],
@@ -150,6 +173,7 @@ test.each([
   ["AAC alone", Uint8Array.of(0xff, 0xf1, 0x50, 0x80), "got AAC (convert it first, or read it through ffmpeg)"],
   ["WebM", text("\x1aE\xdf\xa3........"), "got WebM or Matroska (convert it first, or read it through ffmpeg)"],
   ["Ogg with Speex", text(`OggS${"\0".repeat(22)}\x01\x50Speex   `), "got Ogg with another codec"],
+  ["ADPCM in WAV", adpcm(), "got WAV of format 0x11 (convert it to 16-bit PCM, or read it through ffmpeg)"],
   ["text", text("hello there"), "got 11 bytes that begin with 68 65 6c 6c 6f 20 74 68 (convert it first)"],
 ])("refuses %s", async (_, bytes, message) => {
   const failure = decodeAudio(bytes, { source: "upload" })

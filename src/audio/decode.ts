@@ -10,10 +10,11 @@ import {
   opusPreSkip,
   reachesOggEnd,
   sniffAudio,
+  withoutId3,
 } from "./audio-format.ts"
 import { decodePieces } from "./compressed.ts"
 import { checkPcm, concatPcm, mixToMono } from "./pcm.ts"
-import { createResampler, resample } from "./resample.ts"
+import { createResampler, MAX_RATE_HZ, MIN_RATE_HZ, resample } from "./resample.ts"
 import { measureWav, readWav } from "./wav.ts"
 
 export type DecodeAudioOptions = {
@@ -44,7 +45,7 @@ export type DecodedAudio = {
 export async function decodeAudio(bytes: Uint8Array, options: DecodeAudioOptions = {}): Promise<DecodedAudio> {
   const { maxSeconds = DEFAULT_MAX_AUDIO_SECONDS, source = "audio" } = options
   const format = sniffAudio(bytes, source)
-  const claimed = format === "wav" ? measureWav(bytes, source).seconds : claimedSeconds(bytes, format)
+  const claimed = format === "wav" ? measureWav(withoutId3(bytes), source).seconds : claimedSeconds(bytes, format)
   if (claimed !== undefined && claimed > maxSeconds) throw tooLong(source, maxSeconds, `${claimed.toFixed(1)} s`)
   const sound =
     format === "wav" ? decodeWav(bytes, source, options.sampleRateHz) : await decodeCompressed(bytes, format, options)
@@ -55,9 +56,10 @@ export async function decodeAudio(bytes: Uint8Array, options: DecodeAudioOptions
 type Sound = Omit<DecodedAudio, "format">
 
 function decodeWav(bytes: Uint8Array, source: string, toHz: number | undefined): Sound {
-  const { samples, channels, sampleRateHz, truncated } = readWav(bytes, source)
+  const { samples, channels, sampleRateHz, truncated } = readWav(withoutId3(bytes), source)
   const pcm = mixToMono(samples, channels)
   if (toHz === undefined || toHz === sampleRateHz) return { pcm, sampleRateHz, damaged: truncated }
+  checkRate(source, sampleRateHz)
   checkPcm(pcm, source) // resampling would spread a NaN
   return { pcm: resample(pcm, sampleRateHz, toHz), sampleRateHz: toHz, damaged: truncated }
 }
@@ -84,6 +86,7 @@ async function decodeCompressed(
       }
       samples += pcm.length
       if (samples > maxSeconds * fromHz) throw tooLong(source, maxSeconds, "more")
+      if (toHz !== undefined && !resampler) checkRate(source, fromHz)
       if (toHz !== undefined) resampler ??= createResampler({ fromHz, toHz })
       if (resampler) checkPcm(pcm, source)
       pieces.push(resampler ? resampler.push(pcm) : pcm)
@@ -115,6 +118,13 @@ function mixChannels(channels: readonly Float32Array[]): Float32Array {
   const [first = new Float32Array(0), ...rest] = channels
   if (rest.length === 0) return first.slice() // decoders may use their buffer again
   return first.map((sample, i) => rest.reduce((sum, channel) => sum + channel[i]!, sample) / channels.length)
+}
+
+function checkRate(source: string, rateHz: number): void {
+  if (rateHz >= MIN_RATE_HZ && rateHz <= MAX_RATE_HZ) return
+  throw new InputError(
+    `${source}: expected a sample rate from ${MIN_RATE_HZ} to ${MAX_RATE_HZ} Hz, got ${rateHz} (convert the file first)`,
+  )
 }
 
 function tooLong(source: string, maxSeconds: number, got: string): InputError {

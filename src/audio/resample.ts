@@ -34,8 +34,8 @@ export type ResamplerState = {
   readonly phase: number
 }
 
-const MIN_RATE_HZ = 8_000
-const MAX_RATE_HZ = 192_000
+export const MIN_RATE_HZ = 8_000
+export const MAX_RATE_HZ = 192_000
 
 /**
  * A signal of these rates; with a state of them, one that goes on, bit for bit.

@@ -99,6 +99,24 @@ test("other chunks are skipped, odd ones with their padding byte", () => {
   expect([...readWav(file).samples]).toEqual([0.5, -0.5, 0.25, 0])
 })
 
+test("odd chunks without their padding byte hide nothing", () => {
+  const odd = [...chars("JUNK"), ...u32(3), 1, 2, 3]
+  for (const file of [riff(odd, PCM16, chunk("data", FOUR)), riff(PCM16, odd, chunk("data", FOUR))]) {
+    expect([...readWav(file).samples]).toEqual([0.5, -0.5, 0.25, 0])
+  }
+})
+
+test("a block size that contradicts the bits is not believed", () => {
+  for (const container of [0, 1, 3, 4, 7]) {
+    const file = riff(chunk("fmt ", format(1, 1, 16000, 16, container)), chunk("data", FOUR))
+    expect(readWav(file)).toMatchObject({ encoding: "s16", samples: Float32Array.of(0.5, -0.5, 0.25, 0) })
+  }
+  const noBits = riff(chunk("fmt ", format(1, 2, 16000, 0, 2)), chunk("data", FOUR))
+  expect(readWav(noBits)).toMatchObject({ encoding: "s16", channels: 2 })
+  const law = riff(chunk("fmt ", format(7, 1, 8000, 16, 2)), chunk("data", FOUR))
+  expect(readWav(law)).toMatchObject({ encoding: "mulaw" })
+})
+
 test("RF64 takes the data size from ds64", () => {
   const ds64 = chunk("ds64", [...u32(0), ...u32(0), ...u32(4), ...u32(0), ...u32(2), ...u32(0), ...u32(0)])
   const file = riff(ds64, PCM16, [...chars("data"), ...u32(0xffffffff), ...FOUR])

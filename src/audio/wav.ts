@@ -28,6 +28,10 @@ const UNKNOWN_LENGTH_FROM = 0x7ffff000
 // The fixed end of the sub-format GUIDs in WAVE_FORMAT_EXTENSIBLE; the first two bytes are an ordinary format tag.
 const SUBFORMAT_TAIL = "00 00 00 00 10 00 80 00 00 aa 00 38 9b 71"
 
+/** A-law and mu-law: a byte for each sample, whatever the header says of bits. */
+const G711_TAGS: ReadonlySet<number> = new Set([6, 7])
+const COMMON_CHUNKS: ReadonlySet<string> = new Set(["data", "fmt ", "fact", "LIST", "cue ", "smpl", "bext", "JUNK"])
+
 /** Where the samples of a WAV file lie, and how long they last. */
 export type WavLayout = {
   readonly format: WavFormat
@@ -170,7 +174,9 @@ function* chunks(view: DataView, start: number): Generator<Chunk> {
   for (let count = 0; offset + 8 <= view.byteLength && count < MAX_CHUNKS; count++) {
     const claimedBytes = view.getUint32(offset + 4, true)
     yield { id: fourCc(view, offset), start: offset + 8, claimedBytes }
-    offset += 8 + claimedBytes + (claimedBytes & 1) // chunks start at even offsets
+    offset += 8 + claimedBytes
+    // Chunks start at even offsets, but some writers forget the byte in between.
+    if (claimedBytes % 2 === 1 && !(offset + 4 <= view.byteLength && COMMON_CHUNKS.has(fourCc(view, offset)))) offset++
   }
 }
 
@@ -193,21 +199,9 @@ function readFormat(view: DataView, chunk: Chunk, where: string): WavFormat {
   }
   const channels = view.getUint16(chunk.start + 2, true)
   const sampleRateHz = view.getUint32(chunk.start + 4, true)
-  const blockAlign = view.getUint16(chunk.start + 12, true)
-  const bits = view.getUint16(chunk.start + 14, true)
   checkRange(`${where}: channels`, channels, MAX_CHANNELS)
   checkRange(`${where}: sample rate`, sampleRateHz, MAX_RATE_HZ)
-  let tag = view.getUint16(chunk.start, true)
-  if (tag === 0xfffe) {
-    if (present < 40) {
-      throw new InputError(`${where}: expected an extensible "fmt " chunk of 40 bytes, got ${present} (cut off)`)
-    }
-    const tail = Array.from({ length: 14 }, (_, i) => view.getUint8(chunk.start + 26 + i))
-    const known = tail.map((byte) => byte.toString(16).padStart(2, "0")).join(" ") === SUBFORMAT_TAIL
-    tag = known ? view.getUint16(chunk.start + 24, true) : 0xfffe
-  }
-  // The container counts, not the valid bits: 20 bits in 3 bytes and 24 in 4 are stored in the high bits.
-  const sampleBytes = blockAlign > 0 && blockAlign % channels === 0 ? blockAlign / channels : Math.ceil(bits / 8)
+  const { tag, sampleBytes } = readCodec(view, chunk, where)
   const encoding = encodingOf(tag, sampleBytes)
   if (!encoding) {
     throw new InputError(
@@ -218,11 +212,46 @@ function readFormat(view: DataView, chunk: Chunk, where: string): WavFormat {
   return { sampleRateHz, channels, encoding, frameBytes: channels * sampleBytes }
 }
 
+/** The format tag and the bytes of a sample, of a "fmt " chunk that is whole. */
+function readCodec(view: DataView, chunk: Chunk, where: string): { tag: number; sampleBytes: number } {
+  let tag = view.getUint16(chunk.start, true)
+  if (tag === 0xfffe) {
+    const present = Math.min(chunk.claimedBytes, view.byteLength - chunk.start)
+    if (present < 40) {
+      throw new InputError(`${where}: expected an extensible "fmt " chunk of 40 bytes, got ${present} (cut off)`)
+    }
+    const tail = Array.from({ length: 14 }, (_, i) => view.getUint8(chunk.start + 26 + i))
+    const known = tail.map((byte) => byte.toString(16).padStart(2, "0")).join(" ") === SUBFORMAT_TAIL
+    tag = known ? view.getUint16(chunk.start + 24, true) : 0xfffe
+  }
+  const channels = view.getUint16(chunk.start + 2, true)
+  const blockAlign = view.getUint16(chunk.start + 12, true)
+  const bits = view.getUint16(chunk.start + 14, true)
+  const container = blockAlign / channels
+  // 24 bits and fewer may lie in 4 bytes, in the high ones; otherwise the bits are believed, as other readers do.
+  const isWide = tag === 1 && container === 4 && bits > 16
+  const sampleBytes = G711_TAGS.has(tag) ? 1 : isWide || bits === 0 ? container : Math.ceil(bits / 8)
+  return { tag, sampleBytes }
+}
+
+/** The tag of the format that a WAV file is in, where it is none that is read here; undefined also when it does not say. */
+export function foreignWavFormat(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  for (const chunk of chunks(view, 12)) {
+    if (chunk.id !== "fmt ") continue
+    const present = Math.min(chunk.claimedBytes, view.byteLength - chunk.start)
+    if (present < (present >= 2 && view.getUint16(chunk.start, true) === 0xfffe ? 40 : 16)) return undefined
+    const { tag } = readCodec(view, chunk, "wav")
+    return tag === 1 || tag === 3 || G711_TAGS.has(tag) ? undefined : tag
+  }
+  return undefined
+}
+
 function encodingOf(tag: number, sampleBytes: number): PcmEncoding | undefined {
   if (tag === 1) return ([undefined, "u8", "s16", "s24", "s32"] as const)[sampleBytes]
   if (tag === 3) return sampleBytes === 4 ? "f32" : sampleBytes === 8 ? "f64" : undefined
-  if (tag === 6 && sampleBytes === 1) return "alaw"
-  if (tag === 7 && sampleBytes === 1) return "mulaw"
+  if (tag === 6) return "alaw"
+  if (tag === 7) return "mulaw"
   return undefined
 }
 

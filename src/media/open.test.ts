@@ -169,6 +169,9 @@ describeFfmpeg("videos", () => {
     expect(sampleRateHz).toBe(16_000)
     expect(Math.abs(pcm.length - 16_000)).toBeLessThan(1100)
     await expect(readAudioFile(at("plain.mkv"))).rejects.toThrow("plain.mkv: expected sound, got none (choose another")
+    makeMedia(...sineSource(1), "-c:a", "adpcm_ima_wav", at("adpcm.wav"))
+    const compressed = await readAudioFile(at("adpcm.wav"))
+    expect(Math.abs(compressed.pcm.length - 16_000)).toBeLessThan(1100)
   })
 })
 
