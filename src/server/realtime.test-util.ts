@@ -22,7 +22,7 @@ export class Received {
 
   /** The n-th event of a type, which may still have to come. */
   async seen<T extends RealtimeServerEvent["type"]>(type: T, times = 1): Promise<Of<T>> {
-    const deadline = Date.now() + 8000
+    const deadline = Date.now() + 25_000 // a busy machine takes seconds for an engine to come back
     for (;;) {
       const found = this.of(type)[times - 1]
       if (found) return found
