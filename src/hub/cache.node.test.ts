@@ -96,6 +96,33 @@ describe("offline", () => {
   })
 })
 
+describe("offline, a plain folder", () => {
+  const directory = () => join(folder, "plain")
+
+  test("that was pulled and is complete will do", async () => {
+    const { downloadedBytes, ...pulled } = await pull({ directory: directory() })
+    expect(downloadedBytes).toBe(sizeBytes)
+    hub.requests.length = 0
+    expect(await pull({ directory: directory(), offline: true })).toEqual({ ...pulled, downloadedBytes: 0 })
+    expect(await pull({ directory: directory(), offline: true, revision: COMMIT })).toMatchObject({ commit: COMMIT })
+    expect(hub.requests).toEqual([])
+  })
+
+  test("of another model or revision, in part or with a file cut off will not", async () => {
+    const refusal = `expected a complete copy in ${directory()} while HF_HUB_OFFLINE is set, got none (unset HF_HUB_OFFLINE`
+    const refused = (options: Parameters<typeof pull>[0] = {}) =>
+      expect(pull({ directory: directory(), offline: true, ...options })).rejects.toThrow(refusal)
+    await refused()
+    await pull({ directory: directory(), include: ["config.json"] })
+    await refused()
+    await pull({ directory: directory() })
+    await refused({ model: "other/model" })
+    await refused({ revision: "other" })
+    put(directory(), "config.json", "{}")
+    await refused()
+  })
+})
+
 describe("the list", () => {
   test("is empty without a cache", async () => expect(await listModels(places())).toEqual([]))
 

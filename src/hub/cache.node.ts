@@ -80,6 +80,24 @@ export async function completeSnapshot(
   return { ...snapshot, files: files.length, sizeBytes: (await diskUse(files)).bytes }
 }
 
+/** What was pulled into a plain folder, where it is this revision and lacks nothing; sizes are compared, not contents. */
+export async function completeFolder(
+  folder: string,
+  { repo, revision }: ModelName,
+): Promise<(Snapshot & { readonly files: number; readonly sizeBytes: number }) | undefined> {
+  const record = await readRecord(folder)
+  if (record?.repo !== repo || (record.revision !== revision && record.commit !== revision)) return undefined
+  const files = Object.entries(record.files)
+  const isHere = async ([path, { sizeBytes }]: (typeof files)[number]) => {
+    const status = await stat(join(folder, path)).catch(() => undefined)
+    return status?.isFile() === true && status.size === sizeBytes
+  }
+  if (!(await Promise.all(files.map(isHere))).every(Boolean)) return undefined
+  if ((await missingModelFiles(folder)).length > 0) return undefined
+  const sizeBytes = files.reduce((sum, [, file]) => sum + file.sizeBytes, 0)
+  return { folder, commit: record.commit, files: files.length, sizeBytes }
+}
+
 /** What a folder lacks to be loaded, as `missingFiles` tells it. */
 export function missingModelFiles(folder: string): Promise<string[]> {
   const has = async (path: string) => (await stat(join(folder, path)).catch(() => undefined))?.isFile() ?? false

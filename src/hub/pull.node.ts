@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
 import { ConfigError } from "../util/index.ts"
-import { completeSnapshot } from "./cache.node.ts"
+import { completeFolder, completeSnapshot } from "./cache.node.ts"
 import { fetchFile } from "./fetch-file.ts"
 import { cacheLayout, type Layout, plainLayout } from "./layout.node.ts"
 import { type HubFile, type Listing, listRepo } from "./listing.ts"
@@ -29,7 +29,7 @@ export type PullOptions = Selection & {
   readonly cacheFolder: string
   /** A plain folder instead of the cache. */
   readonly directory?: string | undefined
-  /** Asks nobody; what is in the cache has to do. */
+  /** Asks nobody; what is in the cache, or the plain folder, has to do. */
   readonly offline?: boolean | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: PullProgress) => void) | undefined
@@ -105,14 +105,14 @@ function hubAccess({ endpoint, token, hub, onNote }: PullOptions): HubAccess {
 }
 
 async function pulledBefore(name: ModelName, { cacheFolder, directory }: PullOptions): Promise<PullResult> {
-  const found = directory === undefined ? await completeSnapshot(cacheFolder, name) : undefined
+  const found = await (directory === undefined ? completeSnapshot(cacheFolder, name) : completeFolder(directory, name))
   if (found) {
     const { folder, commit, files, sizeBytes } = found
     return { directory: folder, ...name, commit, files, sizeBytes, downloadedBytes: 0 }
   }
   throw new ConfigError(
-    `${name.repo}@${name.revision}: expected a complete copy in ${cacheFolder} while HF_HUB_OFFLINE is set, got none ` +
-      "(unset HF_HUB_OFFLINE to download)",
+    `${name.repo}@${name.revision}: expected a complete copy in ${directory ?? cacheFolder} while HF_HUB_OFFLINE is set, ` +
+      "got none (unset HF_HUB_OFFLINE to download)",
   )
 }
 
