@@ -110,6 +110,19 @@ describe("barge-in", () => {
     expect(eventsOf(runs([20, 0], [10, 0.9]), {}, true)).toEqual([start(10, 30, true)])
   })
 
+  test("needs 128 ms more than a turn in silence, and 320 at least, however long that must be", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 10_000 }), (minSpeechMs) => {
+        const speech = runs([400, 0.9])
+        const [quiet] = eventsOf(speech, { minSpeechMs })
+        const [into] = eventsOf(speech, { minSpeechMs }, true)
+        const expected = Math.max(10, quiet!.atSample / WINDOW + (minSpeechMs > 0 ? 4 : 3))
+        expect(into!.atSample / WINDOW).toBe(expected)
+      }),
+    )
+    expect(() => createTurnDetector({ minSpeechMs: 400, bargeInMs: 500 })).not.toThrow()
+  })
+
   test("under way when the assistant stops is an ordinary turn", () => {
     const detector = createTurnDetector({ minSpeechMs: 128 })
     const [during, state] = detector.step(detector.init(), runs([6, 0.9]), true)

@@ -72,20 +72,23 @@ export function eagernessSilenceMs(eagerness: Eagerness): number {
 }
 
 /**
- * Defaults for what is absent; `releaseThreshold` follows `threshold`.
+ * Defaults for what is absent; `releaseThreshold` follows `threshold`, and `bargeInMs` stays above `minSpeechMs`.
  * @throws ConfigError when a number is out of its range
  */
 export function turnOptions(given: Partial<TurnOptions> = {}): TurnOptions {
   const threshold = given.threshold ?? DEFAULT_TURN_OPTIONS.threshold
+  const { minSpeechMs, bargeInMs } = DEFAULT_TURN_OPTIONS
   const options = {
     ...DEFAULT_TURN_OPTIONS,
     releaseThreshold: Math.max(0, threshold - 0.15),
+    // As much more than in a quiet room as by default.
+    bargeInMs: Math.max(bargeInMs, (given.minSpeechMs ?? minSpeechMs) + bargeInMs - minSpeechMs),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   }
   checkRange("threshold", options.threshold, 0, 1)
   checkRange("releaseThreshold", options.releaseThreshold, 0, options.threshold)
   checkRange("minSpeechMs", options.minSpeechMs, 0, 10_000)
-  checkRange("bargeInMs", options.bargeInMs, 0, 10_000)
+  checkRange("bargeInMs", options.bargeInMs, 0, 20_000)
   checkRange("silenceMs", options.silenceMs, 1, 60_000)
   checkRange("preRollMs", options.preRollMs, 0, 10_000)
   checkRange("maxTurnMs", options.maxTurnMs, 1000, Number.POSITIVE_INFINITY)
