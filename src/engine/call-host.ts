@@ -85,6 +85,8 @@ export class CallHost {
     signal: AbortSignal,
   ): Promise<void> {
     const stop = new AbortController()
+    // A request that is refused ends no turn.
+    this.call.check(options ?? {})
     // What is found or pushed later belongs to the next answer.
     const turn = this.call.foundTurn ?? (this.call.listens ? undefined : this.call.endTurn())
     this.call.keep()

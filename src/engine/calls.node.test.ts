@@ -107,6 +107,25 @@ describe("a call", () => {
     expect(both).toBe(2 * sharp!)
   })
 
+  test("sees that frame so as well when the first answer failed and is asked for again", {
+    timeout: 60_000,
+  }, async () => {
+    const frame = { width: 800, height: 600, data: Uint8Array.from({ length: 800 * 600 * 3 }, (_, i) => i % 251) }
+    const images = async (before?: (call: EngineCall) => Promise<unknown>) => {
+      await using call = await engine.call({ ...GREEDY, mode: "omni" })
+      await call.push({ frame, pcm: tone(24_000) })
+      if (before) await expect(before(call)).rejects.toThrow()
+      return endOf(await answer(call, { speak: false, maxNewTokens: 3 })).usage.promptImageTokens
+    }
+    const straight = await images()
+    const stopped = async (call: EngineCall) => {
+      const waiting = answer(call)
+      await Promise.all([call.interrupt(), waiting])
+    }
+    expect(await images((call) => answer(call, { temperature: -1 }))).toBe(straight)
+    expect(await images(stopped)).toBe(straight)
+  })
+
   test("stops an answer that waits for its turn, too", { timeout: 60_000 }, async () => {
     await using call = await engine.call({ ...GREEDY, maxNewTokens: 400 })
     await call.push({ pcm: tone(16_000) })

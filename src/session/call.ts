@@ -181,13 +181,8 @@ export class Call {
     turn: number | undefined = this.foundTurn,
   ): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
     const { model, now } = this.parts
-    const { format } = options
-    const { tools } = this.options
-    const speak = canBeSpoken(format) && (options.speak ?? model.voice !== undefined)
-    const merged: AnswerOptions = { ...withoutUndefined(this.options), ...withoutUndefined(options) }
-    checkAnswer(merged)
-    if (speak) voiceOf(model)
-    using form = await answerForm(model, format, tools)
+    const { speak, merged } = this.check(options)
+    using form = await answerForm(model, options.format, this.options.tools)
     const startMs = now()
     const cached = this.conversation.length
     this.conversation.unmark()
@@ -237,6 +232,16 @@ export class Call {
       this.isAnswering = false
       this.conversation.close(this.behaviour.keepsLastToken)
     }
+  }
+
+  /** What an answer is made with. @throws InputError for wrong options, ConfigError when the model cannot speak */
+  check(options: RespondOptions): { readonly speak: boolean; readonly merged: AnswerOptions } {
+    const { model } = this.parts
+    const speak = canBeSpoken(options.format) && (options.speak ?? model.voice !== undefined)
+    const merged: AnswerOptions = { ...withoutUndefined(this.options), ...withoutUndefined(options) }
+    checkAnswer(merged)
+    if (speak) voiceOf(model)
+    return { speak, merged }
   }
 
   /** Cuts the latest answer to what was heard; everything delivered when no time is given. */

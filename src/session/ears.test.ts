@@ -109,6 +109,44 @@ describe("typed text", () => {
   })
 })
 
+describe("the last frame of a question", () => {
+  const frame = (value: number) => ({ width: 1, height: 1, data: new Uint8Array(3).fill(value) })
+
+  test("stays until the question is answered, however often that fails and whatever is said meanwhile", () => {
+    const step = fc.constantFrom("sound", "frame", "ask", "answer", "save")
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+        let ears = new Ears(UNIT_SAMPLES)
+        let latest: object | undefined
+        for (const [i, one] of steps.entries()) {
+          if (one === "sound") ears.take({ pcm: seconds(0.7) })
+          if (one === "save") ears = new Ears(UNIT_SAMPLES, structuredClone(ears.data))
+          if (one === "frame") {
+            latest = frame(i)
+            ears.take({ frame: frame(i) })
+          }
+          if (one !== "ask" && one !== "answer") continue
+          const turn = ears.endTurn("hand")
+          expect(ears.data.ready.at(-1)?.turnEnd).toEqual({ turn, ...(latest ? { lastFrame: latest } : {}) })
+          if (one === "ask") continue
+          for (let heard = ears.peekTurn(turn, 9); heard.length > 0; heard = ears.peekTurn(turn, 9)) ears.remove(heard)
+          ears.answer(turn)
+          latest = undefined
+        }
+      }),
+    )
+  })
+
+  test("is of one end, asked for twice", () => {
+    const ears = new Ears(UNIT_SAMPLES)
+    ears.take({ frame: frame(1), pcm: seconds(1.5) })
+    expect([ears.endTurn("hand"), ears.endTurn("hand")]).toEqual([1, 1])
+    expect(ears.data.ready.length).toBe(2)
+    ears.take({ pcm: seconds(0.1) })
+    expect(ears.endTurn("hand")).toBe(2)
+  })
+})
+
 describe("saved ears", () => {
   const noise = (samples: number) => Float32Array.from({ length: samples }, (_, i) => Math.sin(i * i))
   const sizes = fc.array(fc.integer({ min: 0, max: 9000 }), { maxLength: 8 })

@@ -35,6 +35,8 @@ export type EarsData = {
   readonly rest: Float32Array
   readonly frame: RgbImage | undefined
   readonly lastFrame: RgbImage | undefined
+  /** The turn that it was shown in. */
+  readonly lastFrameTurn?: number
   readonly marks: TurnMarks
   /** Saved calls of earlier versions have none: they begin a new signal. */
   readonly resampler?: ResamplerState
@@ -56,13 +58,14 @@ export class Ears {
   private rest: Float32Array
   /** The latest frame that no unit has. */
   private frame: RgbImage | undefined
-  /** The latest frame of this turn. */
+  /** The latest frame of this turn, or of one before that has no answer. */
   private lastFrame: RgbImage | undefined
+  private lastFrameTurn: number
   private marks: TurnMarks
   /** Units of sound that may wait now. */
   private room: number = MAX_WAITING
   /** What was here when input was last kept. */
-  private kept: Pick<EarsData, "ready" | "rest" | "frame" | "lastFrame"> & { readonly resampler: ResamplerState }
+  private kept: Omit<EarsData, "marks" | "resampler"> & { readonly resampler: ResamplerState }
 
   /** @throws InputError for a rate outside 8,000 to 192,000 Hz */
   constructor(sampleRateHz: number, saved?: EarsData) {
@@ -74,6 +77,7 @@ export class Ears {
     this.frame = saved?.frame
     this.lastFrame = saved?.lastFrame
     this.marks = saved?.marks ?? { ended: 0, found: 0, answered: 0 }
+    this.lastFrameTurn = saved?.lastFrameTurn ?? this.marks.ended + 1
     // A call that goes on at another rate has all of the sound before.
     if (saved?.resampler && !isSame) this.hear(createResampler(saved.resampler).flush())
     this.kept = this.now
@@ -111,7 +115,10 @@ export class Ears {
   take({ pcm, frame, text }: Heard): number {
     const waiting = this.soundUnits
     if (waiting <= MAX_WAITING) this.room = MAX_WAITING
-    if (frame) this.frame = this.lastFrame = frame
+    if (frame) {
+      this.frame = this.lastFrame = frame
+      this.lastFrameTurn = this.marks.ended + 1
+    }
     if (pcm) this.hear(pcm)
     if (text !== undefined) this.type(text)
     const arrived = this.soundUnits - waiting
@@ -156,12 +163,15 @@ export class Ears {
   }
 
   /**
-   * A turn ends here: its rest waits for the answer, and what comes later belongs to the next one.
+   * A turn ends here: its rest waits for the answer, and what comes later belongs to the next one. Who asks for an answer
+   * again, since the first one failed, means the same turn, with what came since.
    * @param by who ended it: voice activity, or somebody who asks for an answer
    * @returns its number
    */
   endTurn(by: "sound" | "hand"): number {
     const { rest, frame, lastFrame } = this
+    const last = this.ready.at(-1)?.turnEnd
+    if (by === "hand" && last && rest.length === 0 && !frame) return last.turn
     const turn = this.marks.ended + 1
     this.marks = { ...this.marks, ended: turn, ...(by === "sound" ? { found: turn } : {}) }
     this.ready.push({
@@ -169,7 +179,8 @@ export class Ears {
       ...(frame ? { frame } : {}),
       turnEnd: { turn, ...(lastFrame ? { lastFrame } : {}) },
     })
-    this.forgetRest()
+    this.rest = new Float32Array(0)
+    this.frame = undefined
     return turn
   }
 
@@ -210,20 +221,16 @@ export class Ears {
   /** Everything up to this turn was read for an answer. */
   answer(turn: number): void {
     this.marks = { ...this.marks, answered: Math.max(this.marks.answered, turn) }
-  }
-
-  private forgetRest(): void {
-    this.rest = new Float32Array(0)
-    this.frame = this.lastFrame = undefined
+    if (this.lastFrameTurn <= this.marks.answered) this.lastFrame = undefined
   }
 
   /** Forgets what was taken since {@link keep} and was not read. */
   clear(): void {
     const { ready, resampler, ...waiting } = this.kept
     this.ready = this.ready.filter((item) => ready.includes(item))
-    this.answer(this.marks.ended)
     this.resampler = createResampler(resampler)
     Object.assign(this, waiting)
+    this.answer(this.marks.ended)
   }
 
   get data(): EarsData {
@@ -231,8 +238,8 @@ export class Ears {
   }
 
   private get now() {
-    const { ready, rest, frame, lastFrame, resampler } = this
-    return { ready: [...ready], rest, frame, lastFrame, resampler: resampler.state }
+    const { ready, rest, frame, lastFrame, lastFrameTurn, resampler } = this
+    return { ready: [...ready], rest, frame, lastFrame, lastFrameTurn, resampler: resampler.state }
   }
 }
 
