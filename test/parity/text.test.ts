@@ -78,9 +78,8 @@ describe("the runner", () => {
   afterAll(async () => rm(folder, { recursive: true }))
 
   test("fails cases that it does not know, by name", async () => {
-    expect(await results(folder, executor, ["telepathy"])).toMatchObject([
-      { name: "telepathy", ok: false, failures: ["no such case is known here"] },
-    ])
+    const failures = [expect.stringMatching(/^no such case is known here; known are tokenizer, .*speech_session$/)]
+    expect(await results(folder, executor, ["telepathy"])).toMatchObject([{ name: "telepathy", ok: false, failures }])
   })
 
   test("fails cases that stop, and goes on", async () => {
