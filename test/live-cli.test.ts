@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { beforeAll, describe, expect, test } from "vitest"
-import { concatPcm, readWavMono, writeWav } from "../src/audio/index.ts"
+import { concatPcm, readWav, readWavMono, writeWav } from "../src/audio/index.ts"
 import { type Outcome, omni, startOmni, temporaryFolders } from "./cli.test-util.ts"
 import { skipUnless } from "./skip.ts"
 
@@ -145,6 +145,28 @@ describe("--turns", () => {
   })
 })
 
+describe("modes", () => {
+  test("start from other prompts, and samples are written as asked", { timeout: 60_000 }, async () => {
+    const say = (name: string, ...args: string[]) => live("--text", "Hello.", "--json", "--out", file(name), ...args)
+    const [assistant, role, described, same] = await Promise.all([
+      say("assistant.wav"),
+      say("role.wav", "--mode", "audio_roleplay", "--instructions", "You are a pirate."),
+      say("described.wav", "--mode", "default", "--instructions", "Speak like an old sailor.", "--format", "float32"),
+      say("same.wav", "--mode", "audio_assistant", "--format", "float32"),
+    ])
+    for (const outcome of [assistant, role, described, same]) expect(outcome).toMatchObject({ code: 0, stderr: "" })
+    const prompts = [assistant, role, described, same].map((outcome) => ofType(outcome, "turn-end")[0]!.promptTokens)
+    expect(new Set(prompts.slice(0, 3)).size).toBe(3)
+    expect([prompts[3], textOf(same)]).toEqual([prompts[0], textOf(assistant)])
+    const [ints, floats] = ["assistant.wav", "same.wav"].map((name) => readWav(readFileSync(file(name))))
+    expect([ints!.encoding, floats!.encoding]).toEqual(["s16", "f32"])
+    expect(floats!.samples.length).toBe(ints!.samples.length)
+    const clipped = (value: number) => Math.min(1, Math.max(-1, value))
+    const off = floats!.samples.findIndex((value, i) => Math.abs(clipped(value) - ints!.samples[i]!) > 1e-4)
+    expect(off).toBe(-1)
+  })
+})
+
 describe("what is wrong", () => {
   test.each<[string, () => string[], RegExp]>([
     [
@@ -159,6 +181,17 @@ describe("what is wrong", () => {
     ],
     ["a folder to write", () => ["--text", "hi", "--out", folder], /^--out: expected a file to write, got the folder /],
     ["nothing to say", () => [], /^--audio: expected a sound file, pictures for --video, or --text, got none of them/],
+    [
+      "a mode that is none",
+      () => ["--text", "hi", "--mode", "sing"],
+      /^--mode: expected omni, audio_assistant, audio_ro/,
+    ],
+    [
+      "a voice where there is none",
+      () => ["--text", "hi", "--mode", "default", "--voice", VOICE],
+      /^--voice: expected a mode that has a voice, got default \(take another --mode, or leave it out\)/,
+    ],
+    ["samples of no kind", () => ["--text", "hi", "--format", "mp3"], /^--format: expected int16, float32, got mp3/],
     ["turns without sound", () => ["--video", IMAGE, "--turns"], /^--turns: expected sound to find turns in, got none/],
   ])("%s: code 2, one line, no file written", async (_, args, message) => {
     const given = args()

@@ -4,7 +4,7 @@ import { once } from "node:events"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { beforeAll, describe, expect, test } from "vitest"
-import { readWavMono } from "../src/audio/index.ts"
+import { readWav, readWavMono } from "../src/audio/index.ts"
 import { omni, temporaryFolders } from "./cli.test-util.ts"
 
 const TINY = join(import.meta.dirname, "fixtures", "tiny-a")
@@ -50,6 +50,15 @@ describe("transcribe", () => {
     expect(vtt.stdout.startsWith("WEBVTT\n\n00:00:00.000 --> 00:00:03.374\n")).toBe(true)
     expect([json.stderr, srt.stderr, vtt.stderr, lines.stderr]).toEqual(["", "", "", ""])
     expect(records(lines.stdout).at(-1)).toEqual({ type: "transcript", file: SPEECH, seconds: 3.373875, text: words })
+  })
+
+  test("takes the behaviour of the official code, which keeps other text", { timeout: 60_000 }, async () => {
+    const [reference, wrong] = await Promise.all([
+      transcribe(SPEECH, "--behaviour", "reference", "--quiet"),
+      transcribe(SPEECH, "--behaviour", "fast"),
+    ])
+    expect(reference).toMatchObject({ code: 0, stderr: "" })
+    expect(wrong).toMatchObject({ code: 2, stderr: "omni: --behaviour: expected live, reference, got fast\n" })
   })
 
   test("goes on after a recording that is none, code 2; a folder takes one file each", {
@@ -121,6 +130,18 @@ describe("speak", () => {
     expect(readFileSync(path("voice.wav")).equals(wav)).toBe(false)
     const types = records(voice.stdout).map(({ type }) => type)
     expect(types).toEqual(expect.arrayContaining(["loaded", "text-delta", "audio-delta", "turn-end", "written"]))
+  })
+
+  test("takes a behaviour and a kind of samples", { timeout: 60_000 }, async () => {
+    const path = (name: string) => join(folder, name)
+    const [live, reference] = await Promise.all([
+      speak("Hello there.", "--out", path("floats.wav"), "--format", "float32", "--quiet"),
+      speak("Hello there.", "--out", path("reference.wav"), "--behaviour", "reference", "--json"),
+    ])
+    for (const outcome of [live, reference]) expect(outcome).toMatchObject({ code: 0, stderr: "" })
+    expect(readWav(readFileSync(path("floats.wav")))).toMatchObject({ encoding: "f32", sampleRateHz: 24_000 })
+    // The official code speaks a whole answer at once.
+    expect(records(reference.stdout).filter(({ type }) => type === "audio-delta")).toHaveLength(1)
   })
 
   test("refuses what it cannot do, and writes nothing", async () => {

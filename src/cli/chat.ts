@@ -1,9 +1,17 @@
 /** @file `omni chat "text"`: one question, with pictures and sound, the answer streamed. */
 import { defineCommand } from "citty"
 import { readImage, readSoundInput } from "../media/index.ts"
-import type { ContentPart } from "../session/index.ts"
+import type { Behaviour, ContentPart } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
-import { MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
+import {
+  BEHAVIOUR_FLAG,
+  BEHAVIOURS,
+  choice,
+  MODEL_FLAGS,
+  OUTPUT_FLAGS,
+  SAMPLING_FLAGS,
+  samplingOptions,
+} from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 import { textArgument } from "./standard-input.ts"
@@ -15,6 +23,7 @@ const FLAGS = {
   image: { type: "string", description: "pictures to ask about, with commas between", valueHint: "FILE,…" },
   audio: { type: "string", description: "sound files to ask about, with commas between", valueHint: "FILE,…" },
   system: { type: "string", description: "system prompt" },
+  ...BEHAVIOUR_FLAG,
   ...SAMPLING_FLAGS,
   ...OUTPUT_FLAGS,
 } as const
@@ -23,11 +32,12 @@ const FLAGS = {
 async function contentOf(
   text: string,
   { image, audio }: { readonly image?: string | undefined; readonly audio?: string | undefined },
-  signal: AbortSignal,
+  { behaviour, signal }: { readonly behaviour: Behaviour; readonly signal: AbortSignal },
 ): Promise<string | ContentPart[]> {
   const files = (list: string | undefined) => (list ?? "").split(",").filter((path) => path !== "")
   const parts: ContentPart[] = []
-  for (const path of files(image)) parts.push({ type: "image", image: await readImage(path, { source: path, signal }) })
+  for (const path of files(image))
+    parts.push({ type: "image", image: await readImage(path, { source: path, behaviour, signal }) })
   for (const path of files(audio))
     parts.push({ type: "audio", audio: await readSoundInput(path, { source: path, signal }) })
   return parts.length === 0 ? text : [...parts, { type: "text", text }]
@@ -41,14 +51,15 @@ export const chat = defineCommand({
     const text = await textArgument(args.text)
     if (text.trim() === "") throw new ConfigError("text: expected something to say, got nothing")
     const sampling = samplingOptions(args)
+    const behaviour = choice("behaviour", args.behaviour, BEHAVIOURS)
     await interruptible(async (signal) => {
-      const content = await contentOf(text, args, signal)
+      const content = await contentOf(text, args, { behaviour, signal })
       await withModel(args, { output, signal }, async ({ engine, info }) => {
         const messages = [
           ...(args.system === undefined ? [] : [{ role: "system" as const, content: args.system }]),
           { role: "user" as const, content },
         ]
-        for await (const event of engine.chat({ messages, ...answerLength(sampling, info) }, signal)) {
+        for await (const event of engine.chat({ messages, behaviour, ...answerLength(sampling, info) }, signal)) {
           output.record(event)
           if (event.type === "text-delta") output.text(event.text)
           if (event.type === "turn-end") {

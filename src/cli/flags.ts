@@ -22,6 +22,32 @@ export const MODEL_FLAGS = {
   threads: { type: "string", description: "threads that compute one step", valueHint: "N" },
 } as const satisfies ArgsDef
 
+export const BEHAVIOURS = ["live", "reference"] as const
+
+export const BEHAVIOUR_FLAG = {
+  behaviour: {
+    type: "string",
+    description: `${BEHAVIOURS.join(", ")}: our improvements, or what the official code does`,
+    default: "live",
+  },
+} as const satisfies ArgsDef
+
+/** Samples of WAV files, by their names on the command line. */
+const SAMPLE_FORMATS = { int16: "s16", float32: "f32" } as const
+
+export const SAMPLES_FLAG = {
+  format: {
+    type: "string",
+    description: `${Object.keys(SAMPLE_FORMATS).join(", ")}: samples of the WAV file`,
+    default: "int16",
+  },
+} as const satisfies ArgsDef
+
+/** @throws ConfigError naming the formats */
+export function sampleEncoding(value: string): (typeof SAMPLE_FORMATS)[keyof typeof SAMPLE_FORMATS] {
+  return SAMPLE_FORMATS[choice("format", value, Object.keys(SAMPLE_FORMATS) as (keyof typeof SAMPLE_FORMATS)[])]
+}
+
 /** How answers are written. */
 export const SAMPLING_FLAGS = {
   "max-tokens": { type: "string", description: "longest answer in tokens", valueHint: "N" },

@@ -5,7 +5,17 @@ import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { readAudioFile } from "../media/index.ts"
 import type { AnswerEvent, CallEvent } from "../session/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
-import { choice, MODEL_FLAGS, OUTPUT_FLAGS, SAMPLING_FLAGS, samplingOptions } from "./flags.ts"
+import {
+  BEHAVIOUR_FLAG,
+  BEHAVIOURS,
+  choice,
+  MODEL_FLAGS,
+  OUTPUT_FLAGS,
+  SAMPLES_FLAG,
+  SAMPLING_FLAGS,
+  sampleEncoding,
+  samplingOptions,
+} from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { type MediaInput, openMedia } from "./media-input.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
@@ -14,7 +24,7 @@ import { createPlayer } from "./play.ts"
 import { answerLength, withModel } from "./with-model.ts"
 
 const PACES = ["max", "realtime"] as const
-const BEHAVIOURS = ["live", "reference"] as const
+const MODES = ["omni", "audio_assistant", "audio_roleplay", "default"] as const
 const LANGUAGES = ["en", "zh"] as const
 
 const FLAGS = {
@@ -27,12 +37,21 @@ const FLAGS = {
   },
   text: { type: "string", description: "text that is said instead, or as well" },
   out: { type: "string", description: "WAV file for the answer, 24 kHz", valueHint: "FILE" },
+  ...SAMPLES_FLAG,
   turns: { type: "boolean", description: "find the end of each question in the sound, and answer them all" },
   voice: { type: "string", description: "sound file of the voice to speak with", valueHint: "FILE" },
-  instructions: { type: "string", description: "how the model should behave" },
+  mode: {
+    type: "string",
+    description: `${MODES.join(", ")}: the official prompt to start from; omni with pictures, else audio_assistant, when absent`,
+  },
+  instructions: {
+    type: "string",
+    description:
+      "how the model should behave; with --mode audio_roleplay whom it plays, with --mode default its voice in words",
+  },
   language: { type: "string", description: `${LANGUAGES.join(", ")}: of the prompts`, default: "en" },
   pace: { type: "string", description: `${PACES.join(", ")}: how fast the files are played`, default: "max" },
-  behaviour: { type: "string", description: BEHAVIOURS.join(", "), default: "live" },
+  ...BEHAVIOUR_FLAG,
   ...SAMPLING_FLAGS,
   ...OUTPUT_FLAGS,
 } as const
@@ -47,6 +66,12 @@ export const live = defineCommand({
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const pace = choice("pace", args.pace, PACES)
     const behaviour = choice("behaviour", args.behaviour, BEHAVIOURS)
+    const mode = args.mode === undefined ? undefined : choice("mode", args.mode, MODES)
+    if (mode === "default" && args.voice !== undefined)
+      throw new ConfigError(
+        "--voice: expected a mode that has a voice, got default (take another --mode, or leave it out)",
+      )
+    const encoding = sampleEncoding(args.format)
     const language = choice("language", args.language, LANGUAGES)
     const sampling = samplingOptions(args)
     if (args.audio === undefined && args.text === undefined && args.video === undefined)
@@ -62,7 +87,7 @@ export const live = defineCommand({
         const call = await engine.call(
           {
             ...{
-              mode: media.hasFrames ? "omni" : "audio_assistant",
+              mode: mode ?? (media.hasFrames ? "omni" : "audio_assistant"),
               language,
               behaviour,
               ...answerLength(sampling, info),
@@ -93,7 +118,7 @@ export const live = defineCommand({
           throw new InputError("--turns: expected speech in the sound, got none (without --turns it is one question)")
         await player.settled()
         if (args.out !== undefined) {
-          const audioMs = await writeSoundFile(args.out, pieces)
+          const audioMs = await writeSoundFile(args.out, pieces, encoding)
           output.record({ type: "written", file: args.out, audioMs })
         }
         await call.close()

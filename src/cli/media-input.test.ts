@@ -5,7 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { crc32, deflateSync } from "node:zlib"
 import { afterAll, describe, expect, test } from "vitest"
-import { writeWav } from "../audio/index.ts"
+import { readWav, writeWav } from "../audio/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import { openMedia } from "./media-input.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
@@ -129,12 +129,14 @@ describe("the file for the answer", () => {
     const path = join(folder, "answer.wav")
     await checkOutFile("--out", path)
     const pieces = [noise.subarray(0, 100), noise.subarray(100, 300)]
-    expect(await writeSoundFile(path, pieces)).toBe(300 / 24)
+    expect(await writeSoundFile(path, pieces, "s16")).toBe(300 / 24)
     const want = createHash("sha256")
       .update(writeWav(noise.subarray(0, 300), { sampleRateHz: 24_000 }))
       .digest("hex")
     expect(createHash("sha256").update(readFileSync(path)).digest("hex")).toBe(want)
-    expect(await writeSoundFile(path, [])).toBe(0)
-    await expect(writeSoundFile("/nowhere/x.wav", pieces)).rejects.toThrow("ENOENT")
+    expect(await writeSoundFile(path, pieces, "f32")).toBe(300 / 24)
+    expect(readWav(readFileSync(path))).toMatchObject({ encoding: "f32", samples: noise.slice(0, 300) })
+    expect(await writeSoundFile(path, [], "s16")).toBe(0)
+    await expect(writeSoundFile("/nowhere/x.wav", pieces, "s16")).rejects.toThrow("ENOENT")
   })
 })

@@ -33,11 +33,15 @@ export async function writeWhole(path: string, content: string | Uint8Array): Pr
 }
 
 /**
- * Writes pieces of an answer's sound as one WAV file of 16 bits.
+ * Writes pieces of an answer's sound as one WAV file.
  * @returns its length in milliseconds
  */
-export async function writeSoundFile(path: string, pieces: readonly Float32Array[]): Promise<number> {
+export async function writeSoundFile(
+  path: string,
+  pieces: readonly Float32Array[],
+  encoding: "s16" | "f32",
+): Promise<number> {
   const pcm = concatPcm(pieces)
-  await writeWhole(path, writeWav(pcm, { sampleRateHz: VOCODER_SAMPLE_RATE_HZ }))
+  await writeWhole(path, writeWav(pcm, { sampleRateHz: VOCODER_SAMPLE_RATE_HZ, encoding }))
   return (pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000
 }

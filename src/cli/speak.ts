@@ -6,7 +6,16 @@ import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { readSoundInput } from "../media/index.ts"
 import { readAloudQuestions } from "../session/index.ts"
 import { ConfigError } from "../util/index.ts"
-import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import {
+  BEHAVIOUR_FLAG,
+  BEHAVIOURS,
+  choice,
+  MODEL_FLAGS,
+  numberFlag,
+  OUTPUT_FLAGS,
+  SAMPLES_FLAG,
+  sampleEncoding,
+} from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
 import { createOutput } from "./output.ts"
@@ -17,9 +26,11 @@ const FLAGS = {
   text: { type: "positional", description: "what is read, or - to read it from standard input", required: true },
   ...MODEL_FLAGS,
   out: { type: "string", description: "WAV file, 24 kHz; - plays it into a pipe", valueHint: "FILE", required: true },
+  ...SAMPLES_FLAG,
   voice: { type: "string", description: "sound file of the voice to read with", valueHint: "FILE" },
   instructions: { type: "string", description: "how it is to be read" },
   seed: { type: "string", description: "the same seed reads it the same way", valueHint: "N", default: "0" },
+  ...BEHAVIOUR_FLAG,
   ...OUTPUT_FLAGS,
 } as const
 
@@ -31,6 +42,8 @@ export const speak = defineCommand({
     // What the model writes down beside its speech would get into the sound.
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const seed = numberFlag("seed", args.seed, 0)
+    const behaviour = choice("behaviour", args.behaviour, BEHAVIOURS)
+    const encoding = sampleEncoding(args.format)
     if (toPipe && output.json)
       throw new ConfigError("--out: expected a file beside --json, got - (both are standard output)")
     if (!toPipe) await checkOutFile("--out", args.out)
@@ -47,9 +60,9 @@ export const speak = defineCommand({
         let firstMs: number | undefined
         let samples = 0
         const pieces: Float32Array[] = []
-        if (toPipe) process.stdout.write(wavHeader({ sampleRateHz: VOCODER_SAMPLE_RATE_HZ }))
+        if (toPipe) process.stdout.write(wavHeader({ sampleRateHz: VOCODER_SAMPLE_RATE_HZ, encoding }))
         for (const question of readAloudQuestions(text, { voice, instructions: args.instructions, seed })) {
-          for await (const event of engine.chat(question, signal)) {
+          for await (const event of engine.chat({ ...question, behaviour }, signal)) {
             if (event.type !== "audio-delta") {
               output.record(event)
               continue
@@ -57,14 +70,14 @@ export const speak = defineCommand({
             firstMs ??= performance.now() - began
             samples += event.pcm.length
             output.record({ type: "audio-delta", samples: event.pcm.length, text: event.text })
-            if (toPipe) process.stdout.write(encodePcm(event.pcm, "s16"))
+            if (toPipe) process.stdout.write(encodePcm(event.pcm, encoding))
             else pieces.push(event.pcm)
           }
           signal.throwIfAborted()
         }
         const audioMs = (samples / VOCODER_SAMPLE_RATE_HZ) * 1000
         if (!toPipe) {
-          await writeSoundFile(args.out, pieces)
+          await writeSoundFile(args.out, pieces, encoding)
           output.record({ type: "written", file: args.out, audioMs })
           output.text(`${args.out}\n`)
         }

@@ -13,7 +13,7 @@ import {
   transcriptText,
 } from "../session/index.ts"
 import { ConfigError, errorText, InputError } from "../util/index.ts"
-import { choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { BEHAVIOUR_FLAG, BEHAVIOURS, choice, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { checkOutFolder, writeWhole } from "./out-file.ts"
 import { createOutput, type Output } from "./output.ts"
@@ -37,6 +37,7 @@ const FLAGS = {
     valueHint: "DIR",
   },
   temperature: { type: "string", description: "0 always takes the most likely token", valueHint: "X", default: "0" },
+  ...BEHAVIOUR_FLAG,
   ...OUTPUT_FLAGS,
 } as const
 
@@ -57,6 +58,7 @@ export const transcribe = defineCommand({
       task: args.translate ? "translate" : "transcribe",
       language: args.language,
       hint: args.prompt,
+      behaviour: choice("behaviour", args.behaviour, BEHAVIOURS),
       temperature: numberFlag("temperature", args.temperature, 0, false),
     }
     await interruptible(async (signal) => {

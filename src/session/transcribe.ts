@@ -2,7 +2,7 @@
  * @file Writing down what is said: the model is asked, with the official prompts, window by window of at most 30 s, cut where
  * it is quiet. Times are those of windows: the model gives none of words.
  */
-import type { AnswerEvent, ChatOptions, Sound } from "./types.ts"
+import type { AnswerEvent, Behaviour, ChatOptions, Sound } from "./types.ts"
 import { cutAtSilences } from "./windows.ts"
 
 /** Ours: the official prompts have none for translating. */
@@ -23,6 +23,7 @@ export type TranscriptionOptions = {
   /** Words to expect. */
   readonly hint?: string | undefined
   readonly temperature?: number | undefined
+  readonly behaviour?: Behaviour | undefined
 }
 
 /** What was said in one window. */
@@ -39,12 +40,13 @@ export type TranscriptPart = {
 /** The question for one piece of sound, at most 30 s. */
 export function transcriptionQuestion(
   audio: Sound,
-  { task = "transcribe", language = "", hint, temperature = 0 }: TranscriptionOptions = {},
+  { task = "transcribe", language = "", hint, temperature = 0, behaviour }: TranscriptionOptions = {},
 ): ChatOptions {
   const prompt = task === "translate" ? TRANSLATION_PROMPT : PROMPTS[/^(zh|chinese)/i.test(language) ? "zh" : "en"]
   const text = `${prompt}${hint ? `\n${hint}` : ""}\n`
   const content = [{ type: "text", text } as const, { type: "audio", audio } as const]
-  return { messages: [{ role: "user", content }], temperature, maxNewTokens: 512 }
+  const question = { messages: [{ role: "user" as const, content }], temperature, maxNewTokens: 512 }
+  return behaviour === undefined ? question : { ...question, behaviour }
 }
 
 /**
