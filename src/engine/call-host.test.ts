@@ -87,6 +87,26 @@ describe("calls on one queue", () => {
     }
   })
 
+  test("an answer that is stopped while its question is read leaves the one before as it was", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, answers, respond } = await host(queue)
+    await respond(10)
+    const end = answers.at(-1)
+    expect(end).toMatchObject({ type: "turn-end" })
+    const interrupt = (heardMs?: number) =>
+      hosted.act({ type: "interrupt", ...(heardMs === undefined ? {} : { heardMs }) }, () => {}, never)
+    for (const steps of [0, 2, 4]) {
+      await hosted.act({ type: "append", message: { role: "user", text: "next" } }, () => {}, never)
+      await hosted.act({ type: "push", input: { pcm: second().subarray(0, 15_000) } }, () => {}, never)
+      const stopped = expect(respond(10)).rejects.toThrow("interrupted")
+      for (let i = 0; i < steps; i++) await setImmediate()
+      expect(await interrupt(0)).toEqual({ text: "", heardMs: 0 })
+      await stopped
+    }
+    expect(answers.at(-1)).toBe(end)
+    expect(await interrupt()).toEqual({ text: end!.type === "turn-end" && end!.text, heardMs: 0 })
+  })
+
   test("speech is reported while an answer is made, before the answer's next step but one", async () => {
     const queue = new StepQueue(() => setImmediate())
     const { hosted, model, events, answers, push, respond } = await host(queue, { turns: {} })

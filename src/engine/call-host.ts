@@ -52,9 +52,14 @@ export class CallHost {
         return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
       case "respond":
         return await this.respond(action.options, onAnswer, signal)
-      case "interrupt":
+      case "interrupt": {
+        const { isWriting, begunAnswers } = this.call
+        const hasBegun = isWriting || this.stops.size === 0
         this.stopAnswers("interrupted")
-        return await this.inTurn(async () => this.call.interrupt(action.heardMs))
+        return await this.inTurn(async () =>
+          this.call.interrupt(action.heardMs, hasBegun || this.call.begunAnswers > begunAnswers),
+        )
+      }
       case "keep":
         return this.call.keep()
       case "clear":

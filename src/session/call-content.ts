@@ -84,3 +84,8 @@ export function checkCall({ model, vad }: CallParts, options: CallOptions): void
   }
   if (voice.pcm.some((value) => !Number.isFinite(value))) throw new InputError("voice: expected finite samples")
 }
+
+/** Whether an error is about what was to be read: the same again would come of it another time. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof InputError || error instanceof ConfigError
+}

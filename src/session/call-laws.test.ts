@@ -208,8 +208,15 @@ class Listener {
     // One that was left before it was opened has said nothing, and is not there.
     const opened = isEnded || answersIn(inside(this.call).text).length > before || text !== ""
     if (opened) this.said.push(text)
-    if (isEnded && heard === undefined) return
     if (!opened) return
+    if (!isEnded) {
+      // Left early: what stays is what was delivered, and nothing of an answer whose sound had not begun.
+      const stays = answersIn(inside(this.call).text).at(-1)!
+      if (speak && samples === 0) expect(stays).toBe("")
+      expect(tidy(this.call.interrupt().text)).toBe(tidy(stays))
+      this.said[this.said.length - 1] = stays
+    }
+    if (isEnded && heard === undefined) return
     const heardMs = this.interrupt(heard === undefined ? undefined : (heard * samples) / 24)
     expect(heardMs).toBeCloseTo((Math.min(heard ?? 1, 1) * samples) / 24)
   }
@@ -294,4 +301,23 @@ test("a small context never stops a call, however long its answers are", { timeo
     }),
     { numRuns: Number(process.env.RUNS ?? 25) },
   )
+})
+
+test("an answer that is left at any of its steps ends once, and the next question follows it", async () => {
+  const next = hashedTokens(prompts.tokenizer, WORDS, 4)
+  const silent = { speak: false, leaveAfter: undefined, heard: undefined }
+  for (let leaveAfter = 0; leaveAfter < 60; leaveAfter++) {
+    const listener = new Listener(mockModel(prompts, next, { voice }), { ...OPTIONS, seed: 1 })
+    await listener.open()
+    const steps: Step[] = [
+      { do: "say", text: "hi" },
+      { do: "respond", speak: true, leaveAfter, heard: undefined },
+      { do: "say", text: "and?" },
+      { do: "respond", ...silent },
+    ]
+    for (const one of steps) {
+      await listener.take(one)
+      listener.check()
+    }
+  }
 })

@@ -11,13 +11,13 @@ import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { answerForm, canBeSpoken, checkAnswer, withoutUndefined } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
-import { checkCall, checkFrame, contentOf, systemOf, unitsOf } from "./call-content.ts"
+import { checkCall, checkFrame, contentOf, isUnreadable, systemOf, unitsOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { ANSWER_ROOM, Conversation } from "./conversation.ts"
 import type { Room } from "./conversation-state.ts"
 import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
-import { TurnGate, type TurnGateData } from "./turn-gate.ts"
+import { gateOf, type TurnGate, type TurnGateData } from "./turn-gate.ts"
 import type {
   AnswerEvent,
   AnswerOptions,
@@ -58,7 +58,7 @@ export class Call {
   private readonly gate: TurnGate | undefined
   private answers: number
   private readonly began: Beginning
-  private isAnswering = false
+  private writing = false
   private readonly waitingEvents: CallEvent[] = []
 
   private constructor(
@@ -128,7 +128,7 @@ export class Call {
    * @param mayPause whether it may leave the rest for later while a minute waits to be read
    */
   async *listen(mayPause?: () => boolean): AsyncGenerator<CallEvent | undefined, void, void> {
-    if (this.gate) yield* this.gate.listen(() => this.isAnswering, mayPause)
+    if (this.gate) yield* this.gate.listen(() => this.writing, mayPause)
   }
 
   /** Whether {@link listen} or {@link perceive} has something to do. */
@@ -200,7 +200,8 @@ export class Call {
     const { piece, hidden, speaker, record } = opened
     const maxNewTokens = Math.min(wished, this.room.limit - this.conversation.length)
     const seed = (merged.seed ?? 0) + this.answers++
-    this.isAnswering = true
+    let isWhole = false
+    this.writing = true
     try {
       const events = writeAnswer(
         model,
@@ -226,11 +227,14 @@ export class Call {
       )
       for await (const event of events) {
         if (event?.type === "audio-delta") this.gate?.speak((event.pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000)
+        if (event?.type === "turn-end") isWhole = true
         yield event
       }
     } finally {
-      this.isAnswering = false
+      this.writing = false
       this.conversation.close(this.behaviour.keepsLastToken)
+      // What nobody was given does not stay.
+      if (!isWhole) this.conversation.cut()
     }
   }
 
@@ -244,12 +248,27 @@ export class Call {
     return { speak, merged }
   }
 
-  /** Cuts the latest answer to what was heard; everything delivered when no time is given. */
-  interrupt(heardMs?: number): Interruption {
+  /** Whether an answer is being written, its question read. */
+  get isWriting(): boolean {
+    return this.writing
+  }
+
+  /** Answers that were begun. */
+  get begunAnswers(): number {
+    return this.answers
+  }
+
+  /**
+   * Cuts the latest answer to what was heard; everything delivered when no time is given.
+   * @param hasBegun false when what was stopped was still reading its question: nothing of it was said, and earlier answers
+   * stay as they are
+   */
+  interrupt(heardMs?: number, hasBegun = true): Interruption {
     if (heardMs !== undefined && !(Number.isFinite(heardMs) && heardMs >= 0)) {
       throw new InputError(`interrupt.heardMs: expected milliseconds ≥ 0, got ${heardMs}`)
     }
     this.gate?.stopSpeaking()
+    if (!hasBegun) return { text: "", heardMs: 0 }
     const deliveredMs = this.conversation.deliveredMs
     return { text: this.conversation.cut(heardMs), heardMs: Math.min(heardMs ?? deliveredMs, deliveredMs) }
   }
@@ -373,21 +392,4 @@ export class Call {
         this.waitingEvents.push({ type: "context-compacted", droppedPositions, droppedUnits, droppedTurns, positions }),
     }
   }
-}
-
-/** Whether an error is about what was to be read: the same again would come of it another time. */
-function isUnreadable(error: unknown): boolean {
-  return error instanceof InputError || error instanceof ConfigError
-}
-
-/** Listens for turns where the options say so, from where a snapshot was taken. */
-function gateOf(
-  { vad }: CallParts,
-  { turns, mode, perceive = mode === "omni" ? "always" : "speech" }: CallOptions,
-  { ears, gate }: { readonly ears: Ears; readonly gate?: TurnGateData | undefined },
-): TurnGate | undefined {
-  if (turns && vad) return new TurnGate(vad, { turns, perceive }, ears, gate)
-  // What a saved call had not listened to is heard all the same.
-  for (const heard of gate?.incoming ?? []) ears.take(heard)
-  return undefined
 }

@@ -20,6 +20,7 @@ import {
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
 import type { HostTensor } from "../tensor/index.ts"
+import { terminatorIds } from "../tokenizer/index.ts"
 import { InputError, type Steps } from "../util/index.ts"
 import { type AnswerRecord, emptyAnswer } from "./answer.ts"
 import { textBesideCalls } from "./answer-text.ts"
@@ -245,6 +246,17 @@ export class Conversation {
     }
   }
 
+  /** Whether the answer's last token ends it: it was stopped later, while the rest of it was spoken. */
+  private isEnded({ ids }: AnswerRecord): boolean {
+    return ids.length > 0 && terminatorIds(this.model.prompts.tokenizer).includes(ids.at(-1)!)
+  }
+
+  private complete(record: AnswerRecord): void {
+    record.finishReason = record.callTokens > 0 ? "tool-calls" : "stop"
+    this.state.lastToken = undefined
+    if (this.state.ledger.latestIsAnswer()) this.state.prompt = answerCompleted(this.state.prompt)
+  }
+
   /**
    * Cuts the latest answer to what was heard. Text and sound are not aligned one to one: within the delivery being heard,
    * text is kept in proportion.
@@ -257,7 +269,10 @@ export class Conversation {
     const { record, textStart, end } = answer
     const kept = heardTokens(record, heardMs)
     const { tokenizer } = this.model.prompts
-    if (kept >= record.ids.length && isComplete(record)) return record.text
+    if (kept >= record.ids.length && (isComplete(record) || this.isEnded(record))) {
+      if (!isComplete(record)) this.complete(record)
+      return record.text
+    }
     const keptEnd = Math.max(ledger.textStartBefore(end) ?? textStart, Math.min(end, textStart + kept))
     if (keptEnd < end) {
       if (end === cache.length) cache.truncate(keptEnd)

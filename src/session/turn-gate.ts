@@ -267,3 +267,15 @@ export class TurnGate {
     return front
   }
 }
+
+/** Listens for turns where the options say so, from where a snapshot was taken. */
+export function gateOf(
+  { vad }: { readonly vad?: Vad },
+  { turns, mode, perceive = mode === "omni" ? "always" : "speech" }: CallOptions,
+  { ears, gate }: { readonly ears: Ears; readonly gate?: TurnGateData | undefined },
+): TurnGate | undefined {
+  if (turns && vad) return new TurnGate(vad, { turns, perceive }, ears, gate)
+  // What a saved call had not listened to is heard all the same.
+  for (const heard of gate?.incoming ?? []) ears.take(heard)
+  return undefined
+}
