@@ -1,5 +1,5 @@
 /** @file A call that is saved to a file in one process and goes on in another, as it would have gone on in the first. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { expect, test } from "vitest"
@@ -7,14 +7,23 @@ import { CHECKPOINT } from "../convert/folders.test-util.node.ts"
 import type { CallOptions, CallSnapshot } from "../session/index.ts"
 import { answer, endOf, GREEDY, tone } from "./engine.test-util.node.ts"
 import type { EngineCall } from "./engine.ts"
+import type { LoadOptions } from "./messages.ts"
 import { startEngineProcess } from "./process.node.ts"
 
 const OPTIONS: CallOptions = { ...GREEDY, mode: "omni", turns: { threshold: 0.4 }, contextPositions: 600 }
 const picture = { width: 40, height: 30, data: new Uint8Array(40 * 30 * 3).fill(77) }
 
-async function engineProcess() {
+async function engineProcess(change: Partial<LoadOptions> = {}) {
   const { client, pid } = startEngineProcess()
-  await client.load({ model: CHECKPOINT, device: "cpu", quantize: "none", threads: 1, cacheFolder: "cache" })
+  const options = {
+    model: CHECKPOINT,
+    device: "cpu",
+    quantize: "none",
+    threads: 1,
+    cacheFolder: "cache",
+    ...change,
+  } as const
+  await client.load(options)
   return { client, pid, [Symbol.asyncDispose]: () => client.close() }
 }
 
@@ -60,3 +69,49 @@ test("restored in a new process it says the same, sound and all", { timeout: 60_
     await rm(folder, { recursive: true })
   }
 })
+
+test("it goes on with the same weights stored otherwise, and with no others of the same sizes", {
+  timeout: 60_000,
+}, async () => {
+  const folder = await mkdtemp(join(tmpdir(), "omni-call-"))
+  try {
+    let snapshot: CallSnapshot
+    {
+      await using engine = await engineProcess()
+      await using call = await engine.client.call(GREEDY)
+      snapshot = await call.snapshot()
+    }
+    {
+      await using engine = await engineProcess({ quantize: "int8", cacheFolder: join(folder, "cache") })
+      await using call = await engine.client.call(GREEDY, { snapshot })
+      expect(endOf(await answer(call, { speak: false, maxNewTokens: 3 })).finishReason).toBe("length")
+      // Calls that were saved when models were named by their sizes alone.
+      const earlier = { ...snapshot, model: snapshot.model.replace(/,weights=.*/, "") }
+      await (await engine.client.call(GREEDY, { snapshot: earlier })).close()
+    }
+    const tuned = join(folder, "tuned")
+    await cp(CHECKPOINT, tuned, { recursive: true })
+    await changeTensor(tuned, "llm.model.norm.weight")
+    await using engine = await engineProcess({ model: tuned })
+    await expect(engine.client.call(GREEDY, { snapshot })).rejects.toThrow(
+      "expected one of this model, got one of another",
+    )
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
+/** Changes one byte of a tensor in a folder's safetensors. */
+async function changeTensor(folder: string, name: string): Promise<void> {
+  for (const file of (await readdir(folder)).filter((one) => one.endsWith(".safetensors"))) {
+    const bytes = await readFile(join(folder, file))
+    const length = Number(bytes.readBigUInt64LE(0))
+    const header = JSON.parse(bytes.toString("utf8", 8, 8 + length)) as { [tensor: string]: { data_offsets: number[] } }
+    const offsets = header[name]?.data_offsets
+    if (!offsets) continue
+    bytes[8 + length + offsets[0]!]! ^= 1
+    await writeFile(join(folder, file), bytes)
+    return
+  }
+  throw new Error(`no ${name}`)
+}

@@ -1,5 +1,5 @@
 /** @file The parts of a model beside its language model: what sees, hears and speaks, as their weights are stored. */
-import { createWhisperMel, whisperMelConfig } from "../audio/index.ts"
+import { concatPcm, createWhisperMel, whisperMelConfig } from "../audio/index.ts"
 import { type FileSource, openPt, readJsonObject, readText } from "../checkpoint/index.ts"
 import type { ModelWeights } from "../convert/index.ts"
 import { parseImageConfig } from "../image/index.ts"
@@ -11,9 +11,10 @@ import {
   type PromptParts,
   VisionEncoder,
 } from "../inference/index.ts"
-import { parseAudioConfig, parseVisionConfig, VOCOS_FILE } from "../models/minicpmo/index.ts"
+import { LLM_PREFIX, parseAudioConfig, parseVisionConfig, VOCOS_FILE } from "../models/minicpmo/index.ts"
 import type { Executor } from "../runtime/index.ts"
 import type { OmniModel } from "../session/index.ts"
+import { f32Data } from "../tensor/index.ts"
 import { type ChatTemplate, type OmniTokenizer, readTtsTokenizer, ttsPromptLayout } from "../tokenizer/index.ts"
 
 export type LoadedText = {
@@ -46,7 +47,7 @@ export async function loadParts(text: LoadedText): Promise<OmniModel> {
     image,
     audio: { mel: mel.config, poolStep: audioConfig.poolStep },
   }
-  const shared = { fingerprint: fingerprintOf(json), language: model, prompts }
+  const shared = { fingerprint: await fingerprintOf(text), language: model, prompts }
   // Components other than the language model are stored in one form; what is preferred does not matter.
   const store = weights.weights("int8")
   const visionConfig = parseVisionConfig(json, where)
@@ -73,8 +74,32 @@ export async function loadParts(text: LoadedText): Promise<OmniModel> {
   return { ...shared, perception, voice: { ...speech, tokenizer: tts, layout } }
 }
 
-/** Names a model for its snapshots: by its sizes, since equal weights in other storage may go on with them. */
-function fingerprintOf(json: { readonly [key: string]: unknown }): string {
+/** Rows of the embedding table that tell models apart. */
+const NAMED_ROWS = 16
+
+/**
+ * Names a model for its snapshots: its sizes, and a hash of weights that every storage keeps exactly (rows of the embedding
+ * table, norms and biases), since equal weights in other storage may go on with them. Training that touches none of these,
+ * such as LoRA on projections alone, goes unseen.
+ */
+async function fingerprintOf({
+  json,
+  weights,
+  model,
+}: Pick<LoadedText, "json" | "weights" | "model">): Promise<string> {
   const keys = ["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size"]
-  return keys.map((key) => `${key}=${JSON.stringify(json[key])}`).join(",")
+  const sizes = keys.map((key) => `${key}=${JSON.stringify(json[key])}`).join(",")
+  const { vocabSize, numHiddenLayers } = model.config
+  const rows = Array.from({ length: NAMED_ROWS }, (_, i) => Math.floor((i * vocabSize) / NAMED_ROWS))
+  const exact = [f32Data(model.embed(rows))]
+  const store = weights.weights("int8")
+  const layers = Array.from({ length: numHiddenLayers }, (_, i) => `model.layers.${i}`)
+  const names = layers.flatMap((layer) => [`${layer}.input_layernorm.weight`, `${layer}.self_attn.v_proj.bias`])
+  for (const name of [...names, "model.norm.weight"].map((name) => `${LLM_PREFIX}.${name}`)) {
+    const shape = weights.shapeOf(name)
+    if (shape) exact.push(f32Data(store.read(name, "f32", shape)))
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", concatPcm(exact).slice()))
+  const hash = Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join("")
+  return `${sizes},weights=${hash}`
 }

@@ -60,7 +60,9 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
   const { version } = snapshot as { readonly version: unknown }
   if (version !== 1 && version !== SNAPSHOT_VERSION)
     throw new InputError(`snapshot: expected version 1 or ${SNAPSHOT_VERSION}, got ${version}`)
-  if (snapshot.model !== model.fingerprint) {
+  // Earlier ones were named by sizes alone.
+  const isOfModel = snapshot.model === model.fingerprint || model.fingerprint.startsWith(`${snapshot.model},weights=`)
+  if (!isOfModel) {
     throw new InputError("snapshot: expected one of this model, got one of another (load the model it was saved with)")
   }
   const saved = decodeData(snapshot.bytes) as SavedCall
