@@ -82,7 +82,9 @@ test("it goes on with the same weights stored otherwise, and with no others of t
       snapshot = await call.snapshot()
     }
     {
-      await using engine = await engineProcess({ quantize: "int8", cacheFolder: join(folder, "cache") })
+      const copy = join(folder, "copy") // quantized weights are kept in the model's folder
+      await cp(CHECKPOINT, copy, { recursive: true })
+      await using engine = await engineProcess({ model: copy, quantize: "int8" })
       await using call = await engine.client.call(GREEDY, { snapshot })
       expect(endOf(await answer(call, { speak: false, maxNewTokens: 3 })).finishReason).toBe("length")
       // Calls that were saved when models were named by their sizes alone.
