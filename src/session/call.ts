@@ -192,6 +192,7 @@ export class Call {
       const message = { role: "user" as const, content: [{ plain: `\n${options.instructions}` }] }
       yield* inSteps(this.conversation.read([message], { room: this.room }))
     }
+    using _told = { [Symbol.dispose]: () => options.instructions && this.conversation.forgetLatestUnit() }
     const wished = merged.maxNewTokens ?? DEFAULT_CALL_TOKENS
     const reserve = Math.min(wished, Math.floor(this.room.limit / 4))
     this.conversation.makeRoom(reserve + ANSWER_ROOM, this.room, ANSWER_ROOM)

@@ -305,6 +305,21 @@ export class Conversation {
     return text
   }
 
+  /** Forgets what was read last before the latest answer, the opening of its turn excepted. */
+  forgetLatestUnit(): void {
+    const { state } = this
+    const ledger = state.ledger.copy()
+    const unit = ledger.removeLatestUnit()
+    if (!unit) return
+    const [from, to] = unit
+    this.model.language.forget(state.cache, from, to)
+    state.ledger = ledger
+    const { answer } = state
+    if (answer && answer.end >= to) {
+      state.answer = { ...answer, textStart: answer.textStart - (to - from), end: answer.end - (to - from) }
+    }
+  }
+
   /**
    * Forgets the oldest of what was said until `positions` more fit below `limit`; the first message stays. Later keys are
    * moved to their new places.

@@ -122,6 +122,18 @@ export class Ledger {
     this.moveMedia(move)
   }
 
+  /** Takes the latest turn's latest unit out. @returns where it was; undefined when there is none */
+  removeLatestUnit(): readonly [from: number, to: number] | undefined {
+    const turn = this.turns.at(-1)
+    const to = turn?.unitEnds.at(-1)
+    if (!turn || to === undefined) return undefined
+    const unitEnds = turn.unitEnds.slice(0, -1)
+    const from = unitEnds.at(-1) ?? turn.contentStart
+    this.turns[this.turns.length - 1] = { ...turn, unitEnds }
+    this.cut(from, to)
+    return [from, to]
+  }
+
   /** Everything from a position on is gone; answers are not cut. */
   truncate(length: number): void {
     this.turns = this.turns

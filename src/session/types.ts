@@ -196,7 +196,7 @@ export type RespondOptions = AnswerOptions & {
   readonly speak?: boolean
   readonly stop?: readonly string[]
   readonly format?: AnswerFormat
-  /** Instructions for this answer alone. */
+  /** Instructions for this answer alone: they follow the question, and are forgotten after the answer. */
   readonly instructions?: string
 }
 
