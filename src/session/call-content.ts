@@ -5,10 +5,11 @@ import { type ContentItem, type Message, systemMessage, toolItems, type VisionEn
 import { ConfigError, InputError } from "../util/index.ts"
 import { checkAnswer } from "./answer-options.ts"
 import type { CallParts } from "./call.ts"
+import type { Room } from "./conversation-state.ts"
 import { type Heard, UNIT_SAMPLES } from "./ears.ts"
 import type { OmniModel } from "./model.ts"
 import { turnDetectorOf } from "./turn-gate.ts"
-import type { CallOptions, Sound } from "./types.ts"
+import type { CallEvent, CallOptions, Sound } from "./types.ts"
 
 /** @throws ConfigError for a model without eyes, InputError for a picture whose size it cannot see */
 export function checkFrame(vision: VisionEncoder | undefined, frame: RgbImage, lastFrameSlices: number): void {
@@ -88,4 +89,24 @@ export function checkCall({ model, vad }: CallParts, options: CallOptions): void
 /** Whether an error is about what was to be read: the same again would come of it another time. */
 export function isUnreadable(error: unknown): boolean {
   return error instanceof InputError || error instanceof ConfigError
+}
+
+/** The official demo starts anew at this length; here it is where forgetting begins. */
+const DEFAULT_CONTEXT = 8192
+/** Share of the context that is left after forgetting. */
+const KEPT_SHARE = 0.75
+
+/** How much a call may remember. @param report hears what was forgotten */
+export function roomOf(
+  { contextPositions = DEFAULT_CONTEXT }: CallOptions,
+  { language }: OmniModel,
+  report: (event: CallEvent) => void,
+): Room {
+  const limit = Math.min(contextPositions, language.config.maxPositionEmbeddings)
+  return {
+    limit,
+    target: Math.floor(limit * KEPT_SHARE),
+    report: ({ droppedPositions, droppedUnits, droppedTurns, positions }) =>
+      report({ type: "context-compacted", droppedPositions, droppedUnits, droppedTurns, positions }),
+  }
 }

@@ -349,3 +349,25 @@ test("instructions of one answer are read with its question, and gone after it",
     (await remembered(undefined, undefined, undefined)).text,
   )
 })
+
+test("a message with long sound is added whole or not at all", async () => {
+  const parts = {
+    model: mockModel(prompts, hashedTokens(prompts.tokenizer, WORDS)),
+    voices: new VoiceCache(),
+    now: () => 0,
+  }
+  const sound = { pcm: new Float32Array(80_000).fill(0.1), sampleRateHz: 16_000 }
+  for (let leaveAfter = 0; ; leaveAfter++) {
+    const call = await runSteps(Call.open(parts, OPTIONS))
+    for await (const _ of call.respond({ speak: false, maxNewTokens: 3 }));
+    const before = inside(call).text
+    const steps = call.append({ role: "user", text: "hi", sound })
+    let done = false
+    for (let i = 0; i <= leaveAfter && !done; i++) done = (await steps.next()).done === true
+    call.keep()
+    await steps.return()
+    check(call, OPTIONS.contextPositions!)
+    if (done) return expect(inside(call).text).toMatch(/♪.*hi$/)
+    expect(inside(call).text).toBe(before)
+  }
+})

@@ -11,7 +11,7 @@ import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { answerForm, canBeSpoken, checkAnswer, withoutUndefined } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
-import { checkCall, checkFrame, contentOf, isUnreadable, systemOf, unitsOf } from "./call-content.ts"
+import { checkCall, checkFrame, contentOf, isUnreadable, roomOf, systemOf, unitsOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { ANSWER_ROOM, Conversation } from "./conversation.ts"
 import type { Room } from "./conversation-state.ts"
@@ -42,10 +42,6 @@ export type CallParts = {
 
 /** Units that are read together when several wait. */
 const UNITS_TOGETHER = 2
-/** The official demo starts anew at this length; here it is where forgetting begins. */
-const DEFAULT_CONTEXT = 8192
-/** Share of the context that is left after forgetting. */
-const KEPT_SHARE = 0.75
 /** Slices of the last frame of a question, as in the official demo. */
 const LAST_FRAME_SLICES = 6
 
@@ -59,6 +55,7 @@ export class Call {
   private answers: number
   private readonly began: Beginning
   private writing = false
+  private appending: boolean
   private readonly waitingEvents: CallEvent[] = []
 
   private constructor(
@@ -80,6 +77,7 @@ export class Call {
     this.answers = state.answers
     this.began = state.began
     this.gate = gateOf(parts, options, state)
+    this.appending = false
   }
 
   /**
@@ -154,9 +152,21 @@ export class Call {
     }
   }
 
-  /** Adds a message that was not spoken now. @throws InputError for damaged sound */
-  async *append({ role, text, toolCalls = [], sound }: AppendedMessage): Steps<void> {
+  /** Adds a message that was not spoken now, all of it or nothing. @throws InputError for damaged sound */
+  async *append(message: AppendedMessage): Steps<void> {
     this.conversation.unmark()
+    this.conversation.mark()
+    this.appending = true
+    try {
+      yield* this.readMessage(message)
+      this.conversation.unmark()
+    } finally {
+      this.appending = false
+      this.conversation.rewind()
+    }
+  }
+
+  private async *readMessage({ role, text, toolCalls = [], sound }: AppendedMessage): Steps<void> {
     if (role === "assistant") {
       return yield* this.conversation.readAnswer([{ plain: text }, ...toolCalls.flatMap(callItems)], this.room)
     }
@@ -277,7 +287,7 @@ export class Call {
   /** What was pushed so far stays. */
   keep(): void {
     this.ears.keep()
-    this.conversation.unmark()
+    if (!this.appending) this.conversation.unmark()
   }
 
   /** Forgets what was pushed since it was last kept and was not read. @returns whether some was read: {@link rewind} forgets it */
@@ -384,13 +394,6 @@ export class Call {
   }
 
   private get room(): Room {
-    const { maxPositionEmbeddings } = this.parts.model.language.config
-    const limit = Math.min(this.options.contextPositions ?? DEFAULT_CONTEXT, maxPositionEmbeddings)
-    return {
-      limit,
-      target: Math.floor(limit * KEPT_SHARE),
-      report: ({ droppedPositions, droppedUnits, droppedTurns, positions }) =>
-        this.waitingEvents.push({ type: "context-compacted", droppedPositions, droppedUnits, droppedTurns, positions }),
-    }
+    return roomOf(this.options, this.parts.model, (event) => this.waitingEvents.push(event))
   }
 }
