@@ -147,6 +147,71 @@ describe("calls on one queue", () => {
     expect(answers.filter(({ type }) => type === "turn-end").length).toBe(2)
   })
 
+  test("what is quick waits for no backlog, and what is said keeps its order", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, events, push } = await host(queue)
+    const heardMs = () => events.reduce((sum, event) => sum + (event.type === "perceived" ? event.audioMs : 0), 0)
+    const pushing = push(new Float32Array(50 * 16_000))
+    while (heardMs() < 2000) await setImmediate()
+    const appending = hosted
+      .act({ type: "append", message: { role: "user", text: "hi" } }, () => {}, never)
+      .then(heardMs)
+    // Behind something slow all wait: the saved state would not have it.
+    const saving = hosted.act({ type: "snapshot" }, () => {}, never).then(heardMs)
+    await pushing
+    expect([await appending, await saving]).toEqual([50_000, 50_000])
+    const more = push(new Float32Array(50 * 16_000))
+    while (heardMs() < 52_000) await setImmediate()
+    const stopped = hosted.act({ type: "respond", options: { speak: false } }, () => {}, never)
+    const stopping = expect(stopped).rejects.toThrow("interrupted")
+    while (heardMs() < 54_000) await setImmediate()
+    const before = heardMs()
+    await hosted.act({ type: "interrupt" }, () => {}, never)
+    await stopping
+    await hosted.act({ type: "snapshot" }, () => {}, never)
+    expect(heardMs() - before).toBeLessThanOrEqual(6000)
+    await more
+    await expect.poll(heardMs).toBe(100_000)
+  })
+
+  test("an answer that is stopped while it reads leaves nothing to be read twice", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, events, push } = await host(queue)
+    const heardMs = () => events.reduce((sum, event) => sum + (event.type === "perceived" ? event.audioMs : 0), 0)
+    for (let round = 1; round <= 10; round++) {
+      const pushing = push(new Float32Array(10 * 16_000))
+      const stopped = hosted.act({ type: "respond", options: { speak: false } }, () => {}, never)
+      const stopping = expect(stopped).rejects.toThrow("interrupted")
+      while (heardMs() < round * 10_000 - 6000) await setImmediate()
+      for (let step = 0; step < round; step++) await setImmediate()
+      await hosted.act({ type: "interrupt" }, () => {}, never)
+      await stopping
+      await pushing
+      await expect.poll(() => queue.length).toBe(0)
+      expect(heardMs()).toBe(round * 10_000)
+    }
+  })
+
+  test.each(["at once", "behind an answer"])(
+    "a backlog that is read %s is left when the call is hung up",
+    async (when) => {
+      const queue = new StepQueue(() => setImmediate())
+      const { hosted, model, events, answers, push, respond } = await host(queue)
+      const answering = when === "at once" ? undefined : respond(30)
+      while (answering && answers.length < 3) await setImmediate()
+      const pushing = push(new Float32Array(50 * 16_000))
+      const ending = pushing.catch((error: unknown) => error)
+      await answering
+      while (!events.some(({ type }) => type === "perceived")) await setImmediate()
+      const { encoded } = model.counts
+      await hosted.act({ type: "hang-up" }, () => {}, never)
+      // Behind an answer nobody waits for what is read.
+      expect(await ending).toEqual(when === "at once" ? expect.objectContaining({ message: "hung up" }) : undefined)
+      while (queue.length > 0) await setImmediate()
+      expect(model.counts.encoded - encoded).toBeLessThanOrEqual(2)
+    },
+  )
+
   test("a hung-up call stops, and others go on", async () => {
     const queue = new StepQueue(() => setImmediate())
     const [gone, stays] = await Promise.all([host(queue, { turns: {} }), host(queue)])

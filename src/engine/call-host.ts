@@ -5,7 +5,7 @@
 import type { AnswerEvent, Call, CallEvent } from "../session/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import type { CallAction } from "./messages.ts"
-import type { StepQueue } from "./step-queue.ts"
+import type { StepQueue, Stop } from "./step-queue.ts"
 
 const ANSWER_TYPES: ReadonlySet<string> = new Set([
   "text-delta",
@@ -17,11 +17,18 @@ const ANSWER_TYPES: ReadonlySet<string> = new Set([
 
 const isAnswer = (event: AnswerEvent | CallEvent): event is AnswerEvent => ANSWER_TYPES.has(event.type)
 
+/**
+ * A command that waits for its turn. `reads`: reads what was pushed, as whoever reads now does. `quick`: done at once, so
+ * it need not wait for such reading to end.
+ */
+type Waiting = { readonly kind: () => "reads" | "quick" | "slow"; readonly run: () => Promise<void> }
+
 export class CallHost {
   private readonly call: Call
   private readonly queue: StepQueue
   private readonly onEvent: (event: CallEvent) => void
-  private last: Promise<unknown> = Promise.resolve()
+  private readonly line: Waiting[] = []
+  private draining: Promise<void> | undefined
   /** Stops the answers asked for, those that wait for their turn too. */
   private readonly stops = new Set<AbortController>()
   private readonly hungUp = new AbortController()
@@ -49,24 +56,23 @@ export class CallHost {
         return await this.takeIn(signal)
       case "append":
         this.call.keep()
-        return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, signal))
+        return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, this.endOf(signal)))
       case "respond":
         return await this.respond(action.options, onAnswer, signal)
       case "interrupt": {
         const { isWriting, begunAnswers } = this.call
         const hasBegun = isWriting || this.stops.size === 0
         this.stopAnswers("interrupted")
-        return await this.inTurn(async () =>
-          this.call.interrupt(action.heardMs, hasBegun || this.call.begunAnswers > begunAnswers),
-        )
+        const isMeant = () => hasBegun || this.call.begunAnswers > begunAnswers
+        return await this.inTurn(async () => this.call.interrupt(action.heardMs, isMeant()), "quick")
       }
       case "keep":
         return this.call.keep()
       case "clear":
         // What waits is forgotten at once, or it would take later input along; what was read, when nothing runs.
-        return this.call.clear() ? await this.inTurn(async () => this.call.rewind()) : undefined
+        return this.call.clear() ? await this.inTurn(async () => this.call.rewind(), "quick") : undefined
       case "snapshot":
-        return await this.inTurn(async () => this.call.snapshot())
+        return await this.inTurn(async () => this.call.snapshot(), "quick")
       case "hang-up":
         return await this.close()
     }
@@ -97,7 +103,8 @@ export class CallHost {
     this.call.keep()
     this.stops.add(stop)
     try {
-      await this.inTurn(async () => {
+      const work = async () => {
+        stop.signal.throwIfAborted()
         await this.listen()
         const either = AbortSignal.any([signal, stop.signal])
         const deliver = (event: AnswerEvent | CallEvent | undefined) => {
@@ -105,7 +112,8 @@ export class CallHost {
           else if (event) this.onEvent(event)
         }
         await this.queue.run(this.call.respond(options, turn), deliver, either)
-      })
+      }
+      await this.inTurn(work, () => (stop.signal.aborted ? "quick" : "slow"))
     } finally {
       this.stops.delete(stop)
       // What was said meanwhile is read now. Nobody waits for it, so what is refused is told as an event; what failed
@@ -141,17 +149,56 @@ export class CallHost {
     return this.listening
   }
 
+  /** Reads what waits; between two reads it lets quick commands go first, so that nobody waits for a long backlog. */
   private perceive(signal: AbortSignal): Promise<void> {
-    return this.inTurn(async () => {
-      if (this.stops.size > 0 || !this.open) return
-      await this.queue.run(this.call.perceive(), (event) => event && this.onEvent(event), signal)
-    })
+    const read = async () => {
+      for (;;) {
+        if (this.stops.size > 0 || !this.open) return
+        const steps = this.call.perceive(() => !this.nextQuick)
+        await this.queue.run(steps, (event) => event && this.onEvent(event), this.endOf(signal))
+        const quick = this.nextQuick
+        if (!quick) return
+        this.line.splice(this.line.indexOf(quick), 1)
+        await quick.run()
+      }
+    }
+    return this.inTurn(read, "reads")
+  }
+
+  /** The next command, if it is quick; others that read what waits as well may be overtaken. */
+  private get nextQuick(): Waiting | undefined {
+    const next = this.line.find(({ kind }) => kind() !== "reads")
+    return next?.kind() === "quick" ? next : undefined
+  }
+
+  /** Ends work when it is not wanted any more, or the call was hung up. */
+  private endOf(signal: AbortSignal): Stop {
+    const hungUp = this.hungUp.signal
+    // AbortSignal.any would leave something in the call's signal for every push.
+    const first = () => (signal.aborted ? signal : hungUp)
+    return {
+      get aborted() {
+        return first().aborted
+      },
+      get reason() {
+        return first().reason
+      },
+    }
   }
 
   /** One after the other, whatever became of the one before. */
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.last.then(work, work)
-    this.last = result.catch(() => {})
-    return result
+  private inTurn<T>(work: () => Promise<T>, kind: ReturnType<Waiting["kind"]> | Waiting["kind"] = "slow"): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.line.push({
+        kind: typeof kind === "string" ? () => kind : kind,
+        run: () => Promise.resolve().then(work).then(resolve, reject),
+      })
+      this.draining ??= this.drain()
+    })
+  }
+
+  private async drain(): Promise<void> {
+    for (let next = this.line.shift(); next; next = this.line.shift()) await next.run()
+    this.draining = undefined
   }
 }

@@ -10,11 +10,14 @@
  */
 export type Priority = "background" | "normal" | "urgent"
 
+/** What tells work to stop: a signal, or several in one. */
+export type Stop = Pick<AbortSignal, "aborted" | "reason">
+
 /** Work whose every `next()` is one step; what it yields goes to `onValue`. */
 type Task = {
   readonly steps: AsyncGenerator<unknown, unknown, void>
   readonly onValue: (value: unknown) => void
-  readonly signal: AbortSignal | undefined
+  readonly signal: Stop | undefined
   readonly priority: Priority
   /** Time that its steps took, counted from what others had when it came. */
   usedMs: number
@@ -97,7 +100,7 @@ export class StepQueue {
   run<V, R>(
     steps: AsyncGenerator<V, R, void>,
     onValue: (value: V) => void = () => {},
-    signal?: AbortSignal,
+    signal?: Stop,
     priority: Priority = "normal",
   ): Promise<R> {
     return new Promise<R>((resolve, reject) => {

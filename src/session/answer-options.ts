@@ -5,8 +5,8 @@ import { TTS_EOS, terminatorIds } from "../tokenizer/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import type { AnswerRequest } from "./answer.ts"
 import { MAX_TOP_LOGPROBS } from "./logprobs.ts"
-import type { OmniModel } from "./model.ts"
-import type { AnswerFormat, AnswerOptions, Tool } from "./types.ts"
+import { type OmniModel, voiceOf } from "./model.ts"
+import type { AnswerFormat, AnswerOptions, RespondOptions, Tool } from "./types.ts"
 
 /** @throws InputError naming the option */
 export function checkAnswer(options: AnswerOptions): void {
@@ -77,4 +77,17 @@ function withEndOfSpeech({ prompts: { tokenizer } }: OmniModel, constraint: Toke
     },
     accept: (id: number) => (id === mark ? undefined : constraint.accept(id)),
   }
+}
+
+/** What an answer of a call is made with. @throws InputError for wrong options, ConfigError when the model cannot speak */
+export function answerWith(
+  model: OmniModel,
+  call: AnswerOptions,
+  options: RespondOptions,
+): { readonly speak: boolean; readonly merged: AnswerOptions } {
+  const speak = canBeSpoken(options.format) && (options.speak ?? model.voice !== undefined)
+  const merged = { ...withoutUndefined(call), ...withoutUndefined(options) }
+  checkAnswer(merged)
+  if (speak) voiceOf(model)
+  return { speak, merged }
 }

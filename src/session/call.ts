@@ -8,7 +8,7 @@ import { callItems, VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import type { Vad } from "../turns/index.ts"
 import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
-import { answerForm, canBeSpoken, checkAnswer, withoutUndefined } from "./answer-options.ts"
+import { answerForm, answerWith } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
 import { checkCall, checkFrame, contentOf, isUnreadable, roomOf, systemOf, unitsOf } from "./call-content.ts"
@@ -16,11 +16,10 @@ import { restoreCall, saveCall } from "./call-data.ts"
 import { ANSWER_ROOM, Conversation } from "./conversation.ts"
 import type { Room } from "./conversation-state.ts"
 import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
-import { type OmniModel, voiceOf } from "./model.ts"
+import type { OmniModel } from "./model.ts"
 import { gateOf, type TurnGate, type TurnGateData } from "./turn-gate.ts"
 import type {
   AnswerEvent,
-  AnswerOptions,
   AppendedMessage,
   CallEvent,
   CallInput,
@@ -141,14 +140,16 @@ export class Call {
 
   /**
    * Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer.
+   * @param goesOn asked between two reads whether to go on; what waits then stays
    * @throws InputError or ConfigError of an item that cannot be read, which is gone then; what follows it waits
    */
-  async *perceive(): AsyncGenerator<CallEvent | undefined, void, void> {
+  async *perceive(goesOn = () => true): AsyncGenerator<CallEvent | undefined, void, void> {
     for (;;) {
       const heard = this.ears.peek(UNITS_TOGETHER)
       if (heard.length === 0) return
       if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
       yield* this.take(heard)
+      if (!goesOn()) return
     }
   }
 
@@ -250,13 +251,8 @@ export class Call {
   }
 
   /** What an answer is made with. @throws InputError for wrong options, ConfigError when the model cannot speak */
-  check(options: RespondOptions): { readonly speak: boolean; readonly merged: AnswerOptions } {
-    const { model } = this.parts
-    const speak = canBeSpoken(options.format) && (options.speak ?? model.voice !== undefined)
-    const merged: AnswerOptions = { ...withoutUndefined(this.options), ...withoutUndefined(options) }
-    checkAnswer(merged)
-    if (speak) voiceOf(model)
-    return { speak, merged }
+  check(options: RespondOptions): ReturnType<typeof answerWith> {
+    return answerWith(this.parts.model, this.options, options)
   }
 
   /** Whether an answer is being written, its question read. */
@@ -326,18 +322,17 @@ export class Call {
     const slices = this.lastFrameSlices
     for (;;) {
       const heard = this.ears.peekTurn(turn, UNITS_TOGETHER)
-      if (heard.length === 0) break
       const [first] = heard
-      const { turnEnd } = first!
+      if (!first) break
+      const { turnEnd } = first
       if (turnEnd?.turn !== turn) {
         yield* this.take(heard)
         continue
       }
-      const frame = first!.frame ?? (slices > 1 ? turnEnd.lastFrame : undefined)
+      const frame = first.frame ?? (slices > 1 ? turnEnd.lastFrame : undefined)
       if (frame && slices > 1) {
         try {
-          yield* this.read([{ ...first, frame }], slices)
-          this.ears.remove(heard)
+          yield* this.read(heard, slices, [{ ...first, frame }])
           continue
         } catch (error) {
           if (!isUnreadable(error)) throw error
@@ -366,17 +361,21 @@ export class Call {
       this.ears.remove(heard)
       throw error
     }
-    this.ears.remove(heard)
   }
 
+  /** Reads waiting items, which wait no longer then, as they are or as others that say the same. */
   private async *read(
     heard: readonly Heard[],
     maxSliceNums: number,
+    shown: readonly Heard[] = heard,
   ): AsyncGenerator<CallEvent | undefined, void, void> {
     const start = this.parts.now()
-    const messages = heard.map((item) => this.messageOf(item)).filter(({ content }) => content.length > 0)
+    const messages = shown.map((item) => this.messageOf(item)).filter(({ content }) => content.length > 0)
+    const how = { omniInput: true, maxSliceNums, room: this.room }
+    if (messages.length > 0) yield* inSteps(this.conversation.read(messages, how))
+    // Before anything is told: whoever leaves then must not find it again.
+    this.ears.remove(heard)
     if (messages.length === 0) return
-    yield* inSteps(this.conversation.read(messages, { omniInput: true, maxSliceNums, room: this.room }))
     yield* this.waitingEvents.splice(0)
     const samples = heard.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
     yield {
