@@ -27,8 +27,10 @@ export type LibraryCallOptions = Omit<CallOptions, "voice"> & {
   readonly signal?: AbortSignal
 }
 
-/** What is pushed: mono sound of any length at the call's rate, the camera's latest frame, typed text. */
+/** What is pushed: pictures, mono sound of any length at the call's rate, the camera's latest frame, typed text. */
 export type LibraryCallInput = {
+  /** Each is seen; of a camera's frames a second keeps the latest. */
+  readonly pictures?: readonly ImageInput[]
   readonly pcm?: Float32Array | Int16Array
   readonly frame?: ImageInput
   readonly text?: string
@@ -100,14 +102,16 @@ class OpeningCall implements LibraryCall {
     await (await sent).taken
   }
 
-  async #prepare({ pcm, frame, text }: LibraryCallInput): Promise<CallInput> {
+  async #prepare({ pictures, pcm, frame, text }: LibraryCallInput): Promise<CallInput> {
     const reading = { source: "call.push: frame", behaviour: this.#behaviour }
     // Taken before anything is waited for: a microphone and a camera fill their buffers again.
     const sound = pcm === undefined ? {} : { pcm: checkSamples("call.push: pcm", pcm).slice() }
-    const picture = frame === undefined ? undefined : copyOf(frame)
+    const shown = frame === undefined ? undefined : copyOf(frame)
+    const copies = pictures?.map(copyOf)
     return {
       ...sound,
-      ...(picture === undefined ? {} : { frame: await readImage(picture, reading) }),
+      ...(copies === undefined ? {} : { pictures: await Promise.all(copies.map((one) => readImage(one, reading))) }),
+      ...(shown === undefined ? {} : { frame: await readImage(shown, reading) }),
       ...(text === undefined ? {} : { text }),
     }
   }

@@ -146,10 +146,11 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     get isOpen() {
       return open
     },
-    async push({ pcm, frame, text }) {
+    async push({ pictures = [], pcm, frame, text }) {
       check()
       log.push(pcm ? "pcm" : frame ? "frame" : `text ${text}`)
-      if (frame) know({ kind: "frame", words: [`${frame.width}x${frame.height}`], ms: 0 })
+      for (const { width, height } of frame ? [...pictures, frame] : pictures)
+        know({ kind: "frame", words: [`${width}x${height}`], ms: 0 })
       if (text !== undefined) know({ kind: "text", words: [text], ms: 0 })
       if (!pcm) return
       const lengthMs = (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)

@@ -37,6 +37,15 @@ export function pictureOf(url: string): Uint8Array {
 /** Where the sound of items is. */
 type Sounds = { get(id: string): Sound | undefined }
 
+/** Pictures of one item: all are seen, and the last is what a question is about, as a camera's latest frame. */
+export function shown(pictures: readonly RgbImage[]): {
+  readonly pictures?: readonly RgbImage[]
+  readonly frame: RgbImage
+} {
+  const before = pictures.slice(0, -1)
+  return { ...(before.length > 0 ? { pictures: before } : {}), frame: pictures.at(-1)! }
+}
+
 /** Gives a call items of earlier as messages: their words, and pictures and sound where they are kept. */
 export async function readAgain(
   call: EngineCall,
@@ -52,9 +61,10 @@ export async function readAgain(
     else if (item.role !== "user") {
       if (text !== "") await call.append({ role: item.role === "assistant" ? "assistant" : "user", text })
     } else {
-      for (const part of item.content) {
-        if (part.type === "input_image") await call.push({ frame: await decode(pictureOf(part.image_url)) })
-      }
+      const pictures: RgbImage[] = []
+      for (const part of item.content)
+        if (part.type === "input_image") pictures.push(await decode(pictureOf(part.image_url)))
+      if (pictures.length > 0) await call.push(shown(pictures))
       const sound = sounds.get(item.id)
       // Its transcript says the same again.
       if (sound) await call.append({ role: "user", text: writtenOf(item), sound })

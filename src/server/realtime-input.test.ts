@@ -173,6 +173,17 @@ describe("frames", () => {
     expect(it.engine.calls[0]!.context).toEqual(["heard 300", "frame 2x2", "heard 200"])
   })
 
+  test("of one item are all seen: they come in one push, since a frame takes the place of another", async () => {
+    const it = openSession()
+    it.send(MANUAL, append(LOUD, 300))
+    const content = [1, 2, 3].map(() => ({ type: "input_image", image_url: `data:image/png;base64,${image}` }))
+    it.send({ type: "conversation.item.create", item: { type: "message", role: "user", content } }, append(LOUD, 200))
+    it.send(COMMIT)
+    await it.session.settled()
+    expect(it.engine.calls[0]!.context).toEqual(["heard 300", "frame 2x2", "frame 2x2", "frame 2x2", "heard 200"])
+    expect(it.engine.log.filter((entry) => entry === "frame")).toHaveLength(1)
+  })
+
   test.each(["https://example.org/a.png", "data:image/svg+xml;base64,AAAA", "data:image/png;base64,%%"])(
     "%s is refused",
     (image_url) => {

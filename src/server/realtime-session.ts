@@ -17,7 +17,7 @@ import type { CallEvent } from "../session/index.ts"
 import { RealtimeAnswers } from "./realtime-answers.ts"
 import { bytesFromBase64, samplesFromBase64 } from "./realtime-audio.ts"
 import { SessionCall } from "./realtime-call.ts"
-import { pictureOf, textOf } from "./realtime-context.ts"
+import { pictureOf, shown, textOf } from "./realtime-context.ts"
 import { RealtimeInput } from "./realtime-input.ts"
 import { RealtimeItems } from "./realtime-items.ts"
 import { errorEvent, fail, newId, type RealtimeSessionParts, type SessionShared } from "./realtime-parts.ts"
@@ -210,8 +210,9 @@ export class RealtimeSession {
     if (item.type === "function_call_output") return call.append({ role: "tool", text })
     if (item.type === "function_call") return undefined
     if (item.role !== "user") return call.append({ role: item.role === "assistant" ? "assistant" : "user", text })
-    for (const bytes of pictures) {
-      await call.push({ frame: await this.#shared.parts.decodeImage(bytes, "item.content") })
+    if (pictures.length > 0) {
+      const decode = (bytes: Uint8Array) => this.#shared.parts.decodeImage(bytes, "item.content")
+      await call.push(shown(await Promise.all(pictures.map(decode))))
     }
     const sound = this.#items.sounds.get(item.id)
     if (sound) return call.append({ role: "user", text, sound })

@@ -107,6 +107,7 @@ export class Call {
   push(input: CallInput): CallEvent[] {
     const { vision, audio } = this.parts.model.perception
     if (input.frame) checkFrame(vision, input.frame, this.lastFrameSlices)
+    for (const picture of input.pictures ?? []) checkFrame(vision, picture, 1)
     if (input.pcm && !audio)
       throw new ConfigError("call.push: expected a model that hears, got one without an audio encoder")
     const heard = this.ears.prepare(input, this.listens)

@@ -195,3 +195,33 @@ describe("saved ears", () => {
     expect(soundIn(cleared)).toEqual(soundIn(said))
   })
 })
+
+describe("pictures", () => {
+  const picture = (width: number) => ({ width, height: 1, data: new Uint8Array(3 * width) })
+
+  test("are all seen, behind what came before them and before what comes with them", () => {
+    const ears = new Ears(UNIT_SAMPLES)
+    ears.take(ears.prepare({ pcm: seconds(0.5), frame: picture(1) }))
+    ears.take(ears.prepare({ pictures: [picture(2), picture(3)], frame: picture(4), pcm: seconds(1), text: "these" }))
+    const order = ears.data.ready.map(({ pcm, frame, text }) => [pcm?.length ?? 0, frame?.width, text])
+    expect(order).toEqual([
+      [UNIT_SAMPLES / 2, 1, undefined],
+      [0, 2, undefined],
+      [0, 3, undefined],
+      [UNIT_SAMPLES, 4, undefined],
+      [0, undefined, "these"],
+    ])
+  })
+
+  test("of a camera replace each other until a second is full", () => {
+    const ears = new Ears(UNIT_SAMPLES)
+    for (const width of [1, 2, 3]) ears.take(ears.prepare({ frame: picture(width) }))
+    ears.take(ears.prepare({ pcm: seconds(1) }))
+    expect(ears.data.ready.map(({ frame }) => frame?.width)).toEqual([3])
+  })
+
+  test("must be whole", () => {
+    const broken = { ...picture(2), data: new Uint8Array(5) }
+    expect(() => new Ears(UNIT_SAMPLES).prepare({ pictures: [picture(1), broken] })).toThrow("call.push: pictures")
+  })
+})

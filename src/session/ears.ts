@@ -7,8 +7,10 @@ import type { CallInput } from "./types.ts"
 /** The encoder's rate, which is also the length of a unit: one second. */
 export const UNIT_SAMPLES = 16_000
 
-/** One second of sound with its frame, the shorter rest of a turn, or typed text. */
+/** One second of sound with its frame, the shorter rest of a turn, a picture, or typed text. */
 export type Heard = {
+  /** Only before they are taken: then each is a frame of its own. */
+  readonly pictures?: readonly RgbImage[]
   readonly pcm?: Float32Array // at 16 kHz
   readonly frame?: RgbImage
   readonly text?: string
@@ -94,14 +96,16 @@ export class Ears {
    * @param goesOn whether the sound must not be cut where text follows it
    * @throws InputError for sound that is not finite or a damaged frame
    */
-  prepare({ pcm, frame, text }: CallInput, goesOn = false): Heard {
+  prepare({ pictures = [], pcm, frame, text }: CallInput, goesOn = false): Heard {
     if (pcm) checkFinite(pcm)
+    for (const picture of pictures) checkPixels("call.push: pictures", picture, 3)
     if (frame) checkPixels("call.push: frame", frame, 3)
     const hasText = text !== undefined && text !== ""
     const heard = pcm ? [this.resampler.push(pcm)] : []
     // What the resampler holds back was said before the text.
     if (hasText && !goesOn) heard.push(this.resampler.flush())
     return {
+      ...(pictures.length > 0 ? { pictures } : {}),
       ...(heard.length > 0 ? { pcm: concatPcm(heard) } : {}),
       ...(frame ? { frame } : {}),
       ...(hasText ? { text } : {}),
@@ -112,9 +116,11 @@ export class Ears {
    * Takes prepared input, all of it, however long: what waits already makes room. Text and ends of turns always stay.
    * @returns milliseconds of sound that had to be dropped, the oldest first
    */
-  take({ pcm, frame, text }: Heard): number {
+  take({ pictures = [], pcm, frame, text }: Heard): number {
     const waiting = this.soundUnits
     if (waiting <= MAX_WAITING) this.room = MAX_WAITING
+    if (pictures.length > 0) this.settle()
+    for (const picture of pictures) this.ready.push({ frame: picture })
     if (frame) {
       this.frame = this.lastFrame = frame
       this.lastFrameTurn = this.marks.ended + 1
@@ -145,14 +151,18 @@ export class Ears {
     this.rest = all.slice(at)
   }
 
-  /** Text comes behind what was said and shown before it, though the second is not full. */
   private type(text: string): void {
+    this.settle()
+    this.ready.push({ text })
+  }
+
+  /** Text and pictures come behind what was said and shown before them, though the second is not full. */
+  private settle(): void {
     const { rest, frame } = this
     if (rest.length > 0 || frame)
       this.ready.push({ ...(rest.length > 0 ? { pcm: rest } : {}), ...(frame ? { frame } : {}) })
     this.rest = new Float32Array(0)
     this.frame = undefined
-    this.ready.push({ text })
   }
 
   private dropOldest(units: number): number {

@@ -40,8 +40,8 @@ const MAX_INCOMING_SAMPLES = 60 * UNIT_SAMPLES
 /** Windows after the last speech that belong to a turn: endings of words are quiet. */
 const POST_ROLL_WINDOWS = 6
 
-const hasContent = ({ pcm, frame, text }: Heard): boolean =>
-  pcm !== undefined || frame !== undefined || text !== undefined
+const hasContent = ({ pictures, pcm, frame, text }: Heard): boolean =>
+  pictures !== undefined || pcm !== undefined || frame !== undefined || text !== undefined
 
 /** @throws ConfigError naming the option that is out of its range */
 export function turnDetectorOf(options: TurnOptions): TurnDetector {

@@ -174,8 +174,10 @@ export type CallOptions = AnswerOptions & {
   readonly tools?: readonly Tool[]
 }
 
-/** What is pushed into a call: sound of any length, the camera's latest frame, typed text. */
+/** What is pushed into a call: pictures, sound of any length, the camera's latest frame, typed text; read in this order. */
 export type CallInput = {
+  /** Each is seen; of frames a second keeps the latest. */
+  readonly pictures?: readonly RgbImage[]
   readonly pcm?: Float32Array // [N] at the call's rate
   readonly frame?: RgbImage
   readonly text?: string
