@@ -14,6 +14,7 @@ export {
 } from "./mel-filterbank.ts"
 export { type CrossFader, createCrossFader, crossFade, type FirstPiece } from "./overlap-add.ts"
 export {
+  checkFinite,
   checkPcm,
   concatPcm,
   decodePcm,

@@ -149,12 +149,14 @@ export function concatPcm(pieces: readonly Float32Array[]): Float32Array {
  */
 export function checkPcm(pcm: Float32Array, where = "audio"): void {
   if (pcm.length === 0) throw new InputError(`${where}: expected at least 1 sample, got 0 (the recording is empty)`)
-  for (let i = 0; i < pcm.length; i++) {
-    const sample = pcm[i]!
-    if (!Number.isFinite(sample)) {
-      throw new InputError(`${where}: expected finite samples, got ${sample} at sample ${i} (damaged float data?)`)
-    }
-  }
+  checkFinite(pcm, where)
+}
+
+/** Refuses samples that are NaN or infinite; there may be none at all. @throws InputError naming the first */
+export function checkFinite(pcm: Float32Array, where: string): void {
+  const at = pcm.findIndex((sample) => !Number.isFinite(sample))
+  if (at < 0) return
+  throw new InputError(`${where}: expected finite samples, got ${pcm[at]} at sample ${at} (damaged float data?)`)
 }
 
 function quantize(sample: number, scale: number): number {

@@ -2,8 +2,8 @@
  * @file One open call inside the engine: its commands are obeyed in order, except that input is taken and answers are
  * stopped at once. Steps go through the queue that all conversations share.
  */
-import type { AnswerEvent, Call, CallEvent } from "../session/index.ts"
-import { ConfigError, InputError } from "../util/index.ts"
+import { type AnswerEvent, type Call, type CallEvent, isUnreadable } from "../session/index.ts"
+import { InputError } from "../util/index.ts"
 import type { CallAction } from "./messages.ts"
 import type { StepQueue, Stop } from "./step-queue.ts"
 
@@ -123,8 +123,7 @@ export class CallHost {
   }
 
   private refused(error: unknown): void {
-    if (!(error instanceof InputError || error instanceof ConfigError)) return
-    this.onEvent({ type: "input-dropped", droppedMs: 0, reason: error.message })
+    if (isUnreadable(error)) this.onEvent({ type: "input-dropped", droppedMs: 0, reason: error.message })
   }
 
   /** Listens and reads until nothing waits. During an answer input is only listened to; it is read when the answer is over. */

@@ -214,7 +214,7 @@ describe("a call", () => {
     expect(textOf(await answer(told))).toBe(textOf(await answer(heard)))
     const damaged = { pcm: Float32Array.of(Number.NaN), sampleRateHz: 16_000 }
     await expect(told.append({ role: "user", text: "", sound: damaged })).rejects.toThrow(
-      "call.append: expected finite samples, got NaN at 0",
+      "call.append: expected finite samples, got NaN at sample 0",
     )
   })
 

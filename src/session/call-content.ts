@@ -1,5 +1,5 @@
 /** @file What goes into a call: its options checked, its first message, and what was heard as content of messages. */
-import { concatPcm, resample } from "../audio/index.ts"
+import { checkFinite, concatPcm, resample } from "../audio/index.ts"
 import type { RgbImage } from "../image/index.ts"
 import { type ContentItem, type Message, systemMessage, toolItems, type VisionEncoder } from "../inference/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
@@ -32,8 +32,7 @@ export function contentOf({ pcm, frame, text }: Heard, fewest: number) {
 
 /** Sound as units of one second, the last one shorter. @throws InputError for sound that is not finite */
 export function unitsOf({ pcm, sampleRateHz }: Sound): Float32Array[] {
-  const at = pcm.findIndex((value) => !Number.isFinite(value))
-  if (at >= 0) throw new InputError(`call.append: expected finite samples, got ${pcm[at]} at ${at} (check the sound)`)
+  checkFinite(pcm, "call.append")
   const heard = resample(pcm, sampleRateHz, UNIT_SAMPLES)
   return Array.from({ length: Math.ceil(heard.length / UNIT_SAMPLES) }, (_, i) =>
     heard.slice(i * UNIT_SAMPLES, (i + 1) * UNIT_SAMPLES),
@@ -83,11 +82,11 @@ export function checkCall({ model, vad }: CallParts, options: CallOptions): void
   if (!(seconds >= 0.5 && seconds <= 30)) {
     throw new InputError(`voice: expected 0.5 to 30 seconds of speech, got ${seconds.toFixed(2)} (cut the recording)`)
   }
-  if (voice.pcm.some((value) => !Number.isFinite(value))) throw new InputError("voice: expected finite samples")
+  checkFinite(voice.pcm, "voice")
 }
 
 /** Whether an error is about what was to be read: the same again would come of it another time. */
-export function isUnreadable(error: unknown): boolean {
+export function isUnreadable(error: unknown): error is InputError | ConfigError {
   return error instanceof InputError || error instanceof ConfigError
 }
 

@@ -1,5 +1,5 @@
 /** @file One question with whole inputs, as the official `chat` reads it: text, images and sound in, text and speech out. */
-import { resample } from "../audio/index.ts"
+import { checkFinite, resample } from "../audio/index.ts"
 import {
   CALL_FRAMES,
   chatPrompt,
@@ -162,7 +162,7 @@ function itemOf(part: ContentPart) {
       return { image: part.image }
     case "audio": {
       const { pcm, sampleRateHz } = part.audio
-      if (pcm.some((value) => !Number.isFinite(value))) throw new InputError("audio: expected finite samples")
+      checkFinite(pcm, "audio")
       return { audio: resample(pcm, sampleRateHz, UNIT_SAMPLES) }
     }
   }

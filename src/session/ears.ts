@@ -1,7 +1,6 @@
 /** @file What a call hears and sees before it is read: sound of any rate and length becomes one-second units with frames. */
-import { concatPcm, createResampler, type Resampler, type ResamplerState } from "../audio/index.ts"
+import { checkFinite, concatPcm, createResampler, type Resampler, type ResamplerState } from "../audio/index.ts"
 import { checkPixels, type RgbImage } from "../image/index.ts"
-import { InputError } from "../util/index.ts"
 import type { CallInput } from "./types.ts"
 
 /** The encoder's rate, which is also the length of a unit: one second. */
@@ -97,7 +96,7 @@ export class Ears {
    * @throws InputError for sound that is not finite or a damaged frame
    */
   prepare({ pictures = [], pcm, frame, text }: CallInput, goesOn = false): Heard {
-    if (pcm) checkFinite(pcm)
+    if (pcm) checkFinite(pcm, "call.push")
     for (const picture of pictures) checkPixels("call.push: pictures", picture, 3)
     if (frame) checkPixels("call.push: frame", frame, 3)
     const hasText = text !== undefined && text !== ""
@@ -254,8 +253,3 @@ export class Ears {
 }
 
 const isSound = ({ pcm, turnEnd }: Heard): boolean => pcm !== undefined && turnEnd === undefined
-
-function checkFinite(pcm: Float32Array): void {
-  const at = pcm.findIndex((value) => !Number.isFinite(value))
-  if (at >= 0) throw new InputError(`call.push: expected finite samples, got ${pcm[at]} at ${at} (check the sound)`)
-}

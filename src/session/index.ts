@@ -1,6 +1,7 @@
 export { writeAnswer } from "./answer.ts"
 export { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 export { Call, type CallParts } from "./call.ts"
+export { isUnreadable } from "./call-content.ts"
 export { toSrt, toVtt } from "./captions.ts"
 export { omniChat } from "./chat.ts"
 export { Conversation, type OpenedAnswer } from "./conversation.ts"

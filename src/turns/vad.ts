@@ -3,9 +3,10 @@
  * in and comes out as plain data. When a turn begins and ends is `turn-detector.ts`.
  * Source: `OnnxWrapper` of silero-vad (utils_vad.py): each window is preceded by the last 64 samples of the one before.
  */
+import { checkFinite } from "../audio/index.ts"
 import type { OnnxModel } from "../runtime/index.ts"
 import { f32, type HostTensor, tensor } from "../tensor/index.ts"
-import { CheckpointError, InputError } from "../util/index.ts"
+import { CheckpointError } from "../util/index.ts"
 
 export const VAD_SAMPLE_RATE_HZ = 16_000
 /** Samples of one window: 32 ms. */
@@ -49,7 +50,7 @@ export function createVad(model: OnnxModel): Vad {
       hidden: new Float32Array(HIDDEN_SIZE),
     }),
     async step(state, pcm) {
-      checkFinite(pcm)
+      checkFinite(pcm, "vad")
       // One row: context, what was pending, what is new. Each window with its context is then one stretch of it.
       const sound = new Float32Array(CONTEXT_SAMPLES + state.pending.length + pcm.length)
       sound.set(state.context)
@@ -78,13 +79,6 @@ export function createVad(model: OnnxModel): Vad {
 
 function stretch(sound: Float32Array, start: number): Float32Array {
   return sound.subarray(start, start + CONTEXT_SAMPLES + VAD_WINDOW_SAMPLES)
-}
-
-/** An empty chunk is fine here: nothing new was heard. */
-function checkFinite(pcm: Float32Array): void {
-  const at = pcm.findIndex((sample) => !Number.isFinite(sample))
-  if (at >= 0)
-    throw new InputError(`vad: expected finite samples, got ${pcm[at]} at sample ${at} (damaged float data?)`)
 }
 
 function checkNames(what: string, got: readonly string[], expected: readonly string[]): void {
