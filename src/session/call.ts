@@ -3,19 +3,18 @@
  * to what was heard, and old turns are forgotten when the context fills. Every generator's `next()` is one step of work;
  * one that is abandoned leaves a valid state. Who calls must not run two of them at once; `push` and `clear` always may.
  */
-import { minEncodableSamples } from "../audio/index.ts"
-import { callItems, VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
+import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import type { Vad } from "../turns/index.ts"
 import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { answerForm, answerWith } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
-import { checkCall, checkFrame, contentOf, isUnreadable, roomOf, systemOf, unitsOf } from "./call-content.ts"
+import { checkCall, checkFrame, systemOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { ANSWER_ROOM, Conversation } from "./conversation.ts"
-import type { Room } from "./conversation-state.ts"
-import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
+import { Ears, UNIT_SAMPLES } from "./ears.ts"
+import { InputReader, UNITS_TOGETHER } from "./input-reader.ts"
 import type { OmniModel } from "./model.ts"
 import { gateOf, type TurnGate, type TurnGateData } from "./turn-gate.ts"
 import type {
@@ -39,11 +38,6 @@ export type CallParts = {
   readonly vad?: Vad
 }
 
-/** Units that are read together when several wait. */
-const UNITS_TOGETHER = 2
-/** Slices of the last frame of a question, as in the official demo. */
-const LAST_FRAME_SLICES = 6
-
 export class Call {
   private readonly parts: CallParts
   readonly options: CallOptions
@@ -55,7 +49,7 @@ export class Call {
   private readonly began: Beginning
   private writing = false
   private appending: boolean
-  private readonly waitingEvents: CallEvent[] = []
+  private readonly reader: InputReader
 
   private constructor(
     parts: CallParts,
@@ -75,6 +69,8 @@ export class Call {
     this.ears = state.ears
     this.answers = state.answers
     this.began = state.began
+    const { model, now } = parts
+    this.reader = new InputReader({ model, now, conversation: this.conversation, ears: this.ears }, options)
     this.gate = gateOf(parts, options, state)
     this.appending = false
   }
@@ -96,7 +92,7 @@ export class Call {
     const call = new Call(parts, options, { conversation, ears: new Ears(rate), answers: 0, began })
     const message = systemOf(parts.model, options)
     const perception = parts.voices.remembering(parts.model.perception)
-    yield* conversation.read([message], { omniInput: true, perception, room: call.room })
+    yield* conversation.read([message], { omniInput: true, perception, room: call.reader.room })
     return call
   }
 
@@ -106,7 +102,7 @@ export class Call {
    */
   push(input: CallInput): CallEvent[] {
     const { vision, audio } = this.parts.model.perception
-    if (input.frame) checkFrame(vision, input.frame, this.lastFrameSlices)
+    if (input.frame) checkFrame(vision, input.frame, this.reader.lastFrameSlices)
     for (const picture of input.pictures ?? []) checkFrame(vision, picture, 1)
     if (input.pcm && !audio)
       throw new ConfigError("call.push: expected a model that hears, got one without an audio encoder")
@@ -149,7 +145,7 @@ export class Call {
       const heard = this.ears.peek(UNITS_TOGETHER)
       if (heard.length === 0) return
       if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
-      yield* this.take(heard)
+      yield* this.reader.take(heard)
       if (!goesOn()) return
     }
   }
@@ -160,26 +156,12 @@ export class Call {
     this.conversation.mark()
     this.appending = true
     try {
-      yield* this.readMessage(message)
+      yield* this.reader.message(message)
       this.conversation.unmark()
     } finally {
       this.appending = false
       this.conversation.rewind()
     }
-  }
-
-  private async *readMessage({ role, text, toolCalls = [], sound }: AppendedMessage): Steps<void> {
-    if (role === "assistant") {
-      return yield* this.conversation.readAnswer([{ plain: text }, ...toolCalls.flatMap(callItems)], this.room)
-    }
-    const units = sound ? unitsOf(sound) : []
-    for (let at = 0; at < units.length; at += UNITS_TOGETHER) {
-      const messages = units.slice(at, at + UNITS_TOGETHER).map((pcm) => this.messageOf({ pcm }))
-      yield* this.conversation.read(messages, { omniInput: true, room: this.room })
-    }
-    if (text === "" && sound) return
-    const content = role === "tool" ? ["<tool_response>\n", { plain: text }, "\n</tool_response>"] : [{ plain: text }]
-    yield* this.conversation.read([{ role: "user", content }], { room: this.room })
   }
 
   /**
@@ -199,19 +181,19 @@ export class Call {
     const cached = this.conversation.length
     this.conversation.unmark()
     yield* this.listen()
-    yield* this.readTurn(turn ?? this.endTurn())
+    yield* this.reader.turn(turn ?? this.endTurn())
     if (options.instructions) {
       const message = { role: "user" as const, content: [{ plain: `\n${options.instructions}` }] }
-      yield* inSteps(this.conversation.read([message], { room: this.room }))
+      yield* inSteps(this.conversation.read([message], { room: this.reader.room }))
     }
     using _told = { [Symbol.dispose]: () => options.instructions && this.conversation.forgetLatestUnit() }
     const wished = merged.maxNewTokens ?? DEFAULT_CALL_TOKENS
-    const reserve = Math.min(wished, Math.floor(this.room.limit / 4))
-    this.conversation.makeRoom(reserve + ANSWER_ROOM, this.room, ANSWER_ROOM)
-    yield* this.waitingEvents.splice(0)
+    const reserve = Math.min(wished, Math.floor(this.reader.room.limit / 4))
+    this.conversation.makeRoom(reserve + ANSWER_ROOM, this.reader.room, ANSWER_ROOM)
+    yield* this.reader.events()
     const opened = yield* inSteps(this.conversation.open({ recloses: this.behaviour.reclosesTurns }))
     const { piece, hidden, speaker, record } = opened
-    const maxNewTokens = Math.min(wished, this.room.limit - this.conversation.length)
+    const maxNewTokens = Math.min(wished, this.reader.room.limit - this.conversation.length)
     const seed = (merged.seed ?? 0) + this.answers++
     let isWhole = false
     this.writing = true
@@ -312,88 +294,5 @@ export class Call {
     if (this.gate) this.gate.release()
     else this.ears.flush()
     return this.ears.endTurn("hand")
-  }
-
-  private get lastFrameSlices(): number {
-    return this.options.lastFrameSlices ?? LAST_FRAME_SLICES
-  }
-
-  /** Everything up to the end of a turn; its last frame in full resolution, where the context holds that. */
-  private async *readTurn(turn: number): AsyncGenerator<CallEvent | undefined, void, void> {
-    const slices = this.lastFrameSlices
-    for (;;) {
-      const heard = this.ears.peekTurn(turn, UNITS_TOGETHER)
-      const [first] = heard
-      if (!first) break
-      const { turnEnd } = first
-      if (turnEnd?.turn !== turn) {
-        yield* this.take(heard)
-        continue
-      }
-      const frame = first.frame ?? (slices > 1 ? turnEnd.lastFrame : undefined)
-      if (frame && slices > 1) {
-        try {
-          yield* this.read(heard, slices, [{ ...first, frame }])
-          continue
-        } catch (error) {
-          if (!isUnreadable(error)) throw error
-        }
-      }
-      if (this.behaviour.readsTail === "always") yield* this.take(heard)
-      else this.ears.remove(heard)
-    }
-    this.ears.answer(turn)
-  }
-
-  /**
-   * Reads items, after which they no longer wait. Of several that cannot be read together each is tried alone; one that
-   * cannot be read at all is gone, or it would stand in the way of everything after it.
-   * @throws InputError or ConfigError of the item that is gone
-   */
-  private async *take(heard: readonly Heard[]): AsyncGenerator<CallEvent | undefined, void, void> {
-    try {
-      yield* this.read(heard, 1)
-    } catch (error) {
-      if (!isUnreadable(error)) throw error
-      if (heard.length > 1) {
-        for (const one of heard) yield* this.take([one])
-        return
-      }
-      this.ears.remove(heard)
-      throw error
-    }
-  }
-
-  /** Reads waiting items, which wait no longer then, as they are or as others that say the same. */
-  private async *read(
-    heard: readonly Heard[],
-    maxSliceNums: number,
-    shown: readonly Heard[] = heard,
-  ): AsyncGenerator<CallEvent | undefined, void, void> {
-    const start = this.parts.now()
-    const messages = shown.map((item) => this.messageOf(item)).filter(({ content }) => content.length > 0)
-    const how = { omniInput: true, maxSliceNums, room: this.room }
-    if (messages.length > 0) yield* inSteps(this.conversation.read(messages, how))
-    // Before anything is told: whoever leaves then must not find it again.
-    this.ears.remove(heard)
-    if (messages.length === 0) return
-    yield* this.waitingEvents.splice(0)
-    const samples = heard.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
-    yield {
-      type: "perceived",
-      units: heard.length,
-      audioMs: (samples / UNIT_SAMPLES) * 1000,
-      workMs: this.parts.now() - start,
-      positions: this.conversation.length,
-    }
-  }
-
-  private messageOf(heard: Heard) {
-    const { mel, poolStep } = this.parts.model.prompts.audio
-    return { role: "user" as const, content: contentOf(heard, minEncodableSamples(poolStep, mel.hopLength)) }
-  }
-
-  private get room(): Room {
-    return roomOf(this.options, this.parts.model, (event) => this.waitingEvents.push(event))
   }
 }
