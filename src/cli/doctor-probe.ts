@@ -10,8 +10,7 @@ import { errorText } from "../util/index.ts"
 export type DeviceProbe = {
   readonly runtime: string | undefined
   readonly driver: string | undefined
-  /** Which weights prefill would take when both are there. */
-  readonly probe: IntegerProbe & { readonly prefill: "int8" | "int4" }
+  readonly probe: IntegerProbe
 }
 
 const READ_MS = 500
@@ -24,8 +23,7 @@ async function tryDevice(device: "cpu" | "webgpu"): Promise<DeviceProbe | { read
   try {
     await using executor = createOrtNodeExecutor({ device })
     const probe = await probeIntegers(executor, () => performance.now())
-    const prefill = probe.activationBits && probe.int8Ms <= probe.int4Ms ? "int8" : "int4"
-    return { runtime: env.versions.node ?? env.versions.common, driver, probe: { ...probe, prefill } }
+    return { runtime: env.versions.node ?? env.versions.common, driver, probe }
   } catch (error) {
     return { problem: errorText(error) }
   }

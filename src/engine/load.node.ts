@@ -52,8 +52,8 @@ async function fastestKinds(plan: StoragePlan, executor: Executor): Promise<(typ
   const [prefill, decode] = KINDS[plan]
   if (prefill !== "int8" || executor.device === "reference") return [prefill, decode]
   if (decode !== "int4") return [prefill, decode]
-  const { activationBits, int8Ms, int4Ms } = await probeIntegers(executor, () => performance.now())
-  return activationBits && int8Ms <= int4Ms ? [prefill, decode] : [decode, decode]
+  const probe = await probeIntegers(executor, () => performance.now())
+  return probe.prefill === "int8" ? [prefill, decode] : [decode, decode]
 }
 
 /**
