@@ -139,13 +139,44 @@ describe("calls on one queue", () => {
     const { hosted, events, answers, push, respond } = await host(queue, { contextPositions: 256 })
     const talking = respond(20)
     await hosted.act({ type: "push", input: { text: "no ".repeat(1000) } }, () => {}, never)
+    await hosted.act({ type: "push", input: { text: "and yes" } }, () => {}, never)
     await talking
-    while (queue.length > 0 || events.length === 0) await setImmediate()
-    expect(events).toMatchObject([{ type: "input-dropped", reason: expect.stringContaining("context: expected") }])
+    while (queue.length > 0 || events.length < 2) await setImmediate()
+    expect(events).toMatchObject([
+      { type: "input-dropped", reason: expect.stringContaining("context: expected") },
+      { type: "perceived", units: 1 },
+    ])
     await push(second())
     await respond(5)
     expect(answers.filter(({ type }) => type === "turn-end").length).toBe(2)
   })
+
+  test.each([
+    ["when nothing else is done", {}, false],
+    ["while an answer is made", {}, true],
+    ["in a call with turns", { turns: {}, perceive: "always" }, false],
+    ["in a call with turns, while an answer is made", { turns: {}, perceive: "always" }, true],
+  ] as [string, CallOptions, boolean][])(
+    "what is pushed and added at once is read in that order, %s",
+    async (_, options, busy) => {
+      const queue = new StepQueue(() => setImmediate())
+      const { hosted, model, answers, respond } = await host(queue, options)
+      const talking = busy ? respond(20) : undefined
+      if (busy) while (answers.length === 0) await setImmediate()
+      await Promise.all([
+        hosted.act({ type: "push", input: { text: "one" } }, () => {}, never),
+        hosted.act({ type: "append", message: { role: "user", text: " two" } }, () => {}, never),
+        hosted.act({ type: "append", message: { role: "user", text: " three" } }, () => {}, never),
+        hosted.act({ type: "push", input: { text: " four" } }, () => {}, never),
+        hosted.act({ type: "append", message: { role: "user", text: " five" } }, () => {}, never),
+        hosted.act({ type: "push", input: { text: " six" } }, () => {}, never),
+      ])
+      await talking
+      await respond(1)
+      const read = prompts.tokenizer.decode(model.seen.at(-1)!.filter((id) => id >= 0))
+      expect(read).toContain("one two three four five six")
+    },
+  )
 
   test("what is quick waits for no backlog, and what is said keeps its order", async () => {
     const queue = new StepQueue(() => setImmediate())

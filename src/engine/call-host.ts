@@ -2,7 +2,7 @@
  * @file One open call inside the engine: its commands are obeyed in order, except that input is taken and answers are
  * stopped at once. Steps go through the queue that all conversations share.
  */
-import { type AnswerEvent, type Call, type CallEvent, isUnreadable } from "../session/index.ts"
+import { type AnswerEvent, type AppendedMessage, type Call, type CallEvent, isUnreadable } from "../session/index.ts"
 import { InputError } from "../util/index.ts"
 import type { CallAction } from "./messages.ts"
 import type { StepQueue, Stop } from "./step-queue.ts"
@@ -21,13 +21,22 @@ const isAnswer = (event: AnswerEvent | CallEvent): event is AnswerEvent => ANSWE
  * A command that waits for its turn. `reads`: reads what was pushed, as whoever reads now does. `quick`: done at once, so
  * it need not wait for such reading to end.
  */
-type Waiting = { readonly kind: () => "reads" | "quick" | "slow"; readonly run: () => Promise<void> }
+type Waiting = {
+  readonly kind: () => "reads" | "quick" | "slow"
+  readonly run: () => Promise<void>
+  /** Of what was pushed, only up to here comes before it; no such place when absent. */
+  readonly behind?: Place | undefined
+}
+
+type Place = Call["latestInput"]
 
 export class CallHost {
   private readonly call: Call
   private readonly queue: StepQueue
   private readonly onEvent: (event: CallEvent) => void
   private readonly line: Waiting[] = []
+  /** Tells who reads that a quick command came. */
+  private wake: () => void = () => {}
   private draining: Promise<void> | undefined
   /** Stops the answers asked for, those that wait for their turn too. */
   private readonly stops = new Set<AbortController>()
@@ -56,7 +65,7 @@ export class CallHost {
         return await this.takeIn(signal)
       case "append":
         this.call.keep()
-        return await this.inTurn(() => this.queue.run(this.call.append(action.message), () => {}, this.endOf(signal)))
+        return await this.append(action.message, signal)
       case "respond":
         return await this.respond(action.options, onAnswer, signal)
       case "interrupt": {
@@ -116,22 +125,43 @@ export class CallHost {
       await this.inTurn(work, () => (stop.signal.aborted ? "quick" : "slow"))
     } finally {
       this.stops.delete(stop)
-      // What was said meanwhile is read now. Nobody waits for it, so what is refused is told as an event; what failed
-      // otherwise still waits, and fails the next command.
-      if (this.open) this.takeIn(new AbortController().signal).catch((error) => this.refused(error))
+      // What was said meanwhile is read now.
+      if (this.open) void this.readOn((never) => this.takeIn(never))
     }
   }
 
-  private refused(error: unknown): void {
-    if (isUnreadable(error)) this.onEvent({ type: "input-dropped", droppedMs: 0, reason: error.message })
+  /** What was pushed before the message is read before it, what is pushed later behind it. */
+  private async append(message: AppendedMessage, signal: AbortSignal): Promise<void> {
+    const behind = this.call.latestInput
+    if (this.stops.size > 0) void this.readOn((never) => this.perceive(never, behind))
+    const work = () => this.queue.run(this.call.append(message), () => {}, this.endOf(signal))
+    return await this.inTurn(work, "slow", behind)
   }
 
-  /** Listens and reads until nothing waits. During an answer input is only listened to; it is read when the answer is over. */
+  /**
+   * Reads what waits while nobody waits for it: what is refused is told as an event, and what follows it is read; what failed
+   * otherwise still waits, and fails the next command.
+   */
+  private async readOn(read: (never: AbortSignal) => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await read(new AbortController().signal)
+      } catch (error) {
+        if (!isUnreadable(error)) return
+        this.onEvent({ type: "input-dropped", droppedMs: 0, reason: error.message })
+      }
+    }
+  }
+
+  /**
+   * Listens and reads until nothing waits; takes its place among the commands at once. During an answer input is only
+   * listened to; it is read when the answer is over.
+   */
   private async takeIn(signal: AbortSignal): Promise<void> {
     do {
-      await this.listen()
-      if (this.stops.size > 0) return
-      await this.perceive(signal)
+      const listening = this.listen()
+      if (this.stops.size > 0) return await listening
+      await Promise.all([listening, this.perceive(signal)])
     } while (this.open && this.call.isBehind)
   }
 
@@ -148,17 +178,29 @@ export class CallHost {
     return this.listening
   }
 
-  /** Reads what waits; between two reads it lets quick commands go first, so that nobody waits for a long backlog. */
-  private perceive(signal: AbortSignal): Promise<void> {
+  /**
+   * Reads what waits, once it was listened to; between two reads, and while it is listened to, quick commands go first, so
+   * that nobody waits for a long backlog.
+   * @param upTo what is to be read also though answers wait
+   */
+  private perceive(signal: AbortSignal, upTo?: Place): Promise<void> {
     const read = async () => {
       for (;;) {
-        if (this.stops.size > 0 || !this.open) return
-        const steps = this.call.perceive(() => !this.nextQuick)
-        await this.queue.run(steps, (event) => event && this.onEvent(event), this.endOf(signal))
+        const woken = new Promise<void>((resolve) => {
+          this.wake = resolve
+        })
+        await Promise.race([this.listen(), woken])
         const quick = this.nextQuick
-        if (!quick) return
-        this.line.splice(this.line.indexOf(quick), 1)
-        await quick.run()
+        if (quick) {
+          this.line.splice(this.line.indexOf(quick), 1)
+          await quick.run()
+          continue
+        }
+        if ((!upTo && this.stops.size > 0) || !this.open) return
+        const end = upTo ?? this.line.find(({ behind }) => behind)?.behind
+        const steps = this.call.perceive(() => !this.nextQuick, end)
+        await this.queue.run(steps, (event) => event && this.onEvent(event), this.endOf(signal))
+        if (!this.nextQuick) return
       }
     }
     return this.inTurn(read, "reads")
@@ -186,12 +228,18 @@ export class CallHost {
   }
 
   /** One after the other, whatever became of the one before. */
-  private inTurn<T>(work: () => Promise<T>, kind: ReturnType<Waiting["kind"]> | Waiting["kind"] = "slow"): Promise<T> {
+  private inTurn<T>(
+    work: () => Promise<T>,
+    kind: ReturnType<Waiting["kind"]> | Waiting["kind"] = "slow",
+    behind?: Place,
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.line.push({
         kind: typeof kind === "string" ? () => kind : kind,
         run: () => Promise.resolve().then(work).then(resolve, reject),
+        behind,
       })
+      if (this.nextQuick) this.wake()
       this.draining ??= this.drain()
     })
   }

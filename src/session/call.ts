@@ -13,7 +13,7 @@ import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
 import { checkCall, checkFrame, systemOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { ANSWER_ROOM, Conversation } from "./conversation.ts"
-import { Ears, UNIT_SAMPLES } from "./ears.ts"
+import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 import { InputReader, UNITS_TOGETHER } from "./input-reader.ts"
 import type { OmniModel } from "./model.ts"
 import { gateOf, type TurnGate, type TurnGateData } from "./turn-gate.ts"
@@ -130,6 +130,11 @@ export class Call {
     return this.gate?.isBehind === true || this.ears.peek(1).length > 0
   }
 
+  /** What was pushed last and waits to be read, for {@link perceive}; an empty place when nothing waits. */
+  get latestInput(): { readonly item: Heard | undefined } {
+    return { item: this.ears.latest }
+  }
+
   /** The latest turn that was found in the sound, is over and has no answer. */
   get foundTurn(): number | undefined {
     return this.ears.foundTurn
@@ -138,11 +143,12 @@ export class Call {
   /**
    * Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer.
    * @param goesOn asked between two reads whether to go on; what waits then stays
+   * @param end the last input to read; all when absent
    * @throws InputError or ConfigError of an item that cannot be read, which is gone then; what follows it waits
    */
-  async *perceive(goesOn = () => true): AsyncGenerator<CallEvent | undefined, void, void> {
+  async *perceive(goesOn = () => true, end?: Call["latestInput"]): AsyncGenerator<CallEvent | undefined, void, void> {
     for (;;) {
-      const heard = this.ears.peek(UNITS_TOGETHER)
+      const heard = this.ears.peek(UNITS_TOGETHER, end)
       if (heard.length === 0) return
       if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
       yield* this.reader.take(heard)

@@ -198,10 +198,19 @@ export class Ears {
     this.hear(this.resampler.flush())
   }
 
-  /** The first items that may be read now, kept ones alone; they stay until they are removed. */
-  peek(most: number): readonly Heard[] {
+  /** What waits to be read and came last. */
+  get latest(): Heard | undefined {
+    return this.ready.at(-1)
+  }
+
+  /**
+   * The first items that may be read now, kept ones alone; they stay until they are removed.
+   * @param end only up to this one, which may be gone
+   */
+  peek(most: number, end?: { readonly item: Heard | undefined }): readonly Heard[] {
     const held = this.ready.findIndex(({ turnEnd }, i) => turnEnd && this.ready.length - i <= HELD_UNITS)
-    const first = this.ready.slice(0, held < 0 ? most : Math.min(most, held))
+    const ended = end ? this.ready.indexOf(end.item!) + 1 : most
+    const first = this.ready.slice(0, Math.min(most, ended, held < 0 ? most : held))
     const kept = first.findLastIndex((item) => this.keeps(item)) + 1
     return kept === 0 ? first : first.slice(0, kept)
   }

@@ -117,6 +117,23 @@ function gateOf(turns = {}, perceive: "always" | "speech" = "speech") {
 }
 
 describe("a gate", () => {
+  test("listens to small pushes that wait in steps of a second", async () => {
+    let steps = 0
+    const counting = {
+      ...loudVad,
+      step: (...args: Parameters<typeof loudVad.step>) => {
+        steps++
+        return loudVad.step(...args)
+      },
+    }
+    const ears = new Ears(UNIT_SAMPLES)
+    const gate = new TurnGate(counting, { turns: TURNS, perceive: "always" }, ears)
+    for (let i = 0; i < 60; i++) gate.push({ pcm: new Float32Array(UNIT_SAMPLES / 25) })
+    for await (const _ of gate.listen(() => false));
+    expect(steps).toBe(3)
+    expect(itemsOf(ears).heard.length).toBeGreaterThan(2.3 * UNIT_SAMPLES)
+  })
+
   test("needs more speech while the assistant speaks, until its sound is over", async () => {
     const { gate, push } = gateOf()
     gate.speak(1000)

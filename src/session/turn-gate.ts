@@ -90,11 +90,16 @@ export class TurnGate {
   }
 
   /**
-   * Takes checked input without listening to it, all of it: what waits already makes room.
+   * Takes checked input without listening to it, all of it: what waits already makes room. Where there is nothing to listen
+   * to, it goes on to the ears at once.
    * @returns milliseconds of sound that were dropped, the oldest first; frames and text always stay
    */
   push({ text, ...input }: Heard): number {
     const { state } = this
+    if (state.incoming.length === 0 && !input.pcm) {
+      this.give({ ...input, ...(text === undefined ? {} : { text }) })
+      return 0
+    }
     const lengths = [...state.incoming, input].map(({ pcm }) => pcm?.length ?? 0)
     const longest = Math.max(...lengths)
     const room = MAX_INCOMING_SAMPLES + (longest > MAX_INCOMING_SAMPLES ? longest : 0)
@@ -130,7 +135,8 @@ export class TurnGate {
   }
 
   /**
-   * Listens to what was pushed, a second each step. Only one run at a time does: another one returns at once, since the
+   * Listens to what was pushed, up to a second each step: small pushes that wait are joined, or where other work takes turns with
+   * listening, each of them would wait for a step of it. Only one run at a time does: another one returns at once, since the
    * first goes on until nothing waits. A step that fails or is abandoned leaves its sound to the next run.
    * @param isAnswering whether an answer is being made
    * @param mayPause whether it may leave the rest for later where the ears are full, since somebody reads what they have
@@ -142,16 +148,17 @@ export class TurnGate {
     if (this.listening) return
     this.listening = true
     try {
-      for (let input = this.state.incoming[0]; input; input = this.state.incoming[0]) {
+      for (let inputs = this.nextInputs; inputs[0]; inputs = this.nextInputs) {
         if (this.ears.isFull && mayPause()) return
-        const { pcm, ...rest } = input
-        const chunk = pcm?.subarray(0, STEP_SAMPLES)
-        const heard = chunk && (await this.vad.step(this.state.vad, chunk))
+        const { pcm: _, ...rest } = inputs[0]
+        const sound = concatPcm(inputs.flatMap(({ pcm }) => pcm ?? []))
+        const chunk = sound.subarray(0, STEP_SAMPLES)
+        const heard = chunk.length > 0 && (await this.vad.step(this.state.vad, chunk))
         // Input that was cleared or dropped meanwhile is not heard.
-        if (this.state.incoming[0] !== input) continue
+        if (inputs.some((input, i) => this.state.incoming[i] !== input)) continue
         this.give(rest)
-        const more = pcm && pcm.length > STEP_SAMPLES ? [{ pcm: pcm.subarray(STEP_SAMPLES) }] : []
-        this.state.incoming = [...more, ...this.state.incoming.slice(1)]
+        const more = sound.length > STEP_SAMPLES ? [{ pcm: sound.subarray(STEP_SAMPLES) }] : []
+        this.state.incoming = [...more, ...this.state.incoming.slice(inputs.length)]
         if (!heard) continue
         const events = [...this.hear(chunk, heard, isAnswering()), ...this.droppings()]
         yield* events
@@ -160,6 +167,18 @@ export class TurnGate {
     } finally {
       this.listening = false
     }
+  }
+
+  /** The first input that waits, with the sound that follows it at once, a second at most. */
+  private get nextInputs(): readonly Heard[] {
+    const { incoming } = this.state
+    let length = incoming[0]?.pcm?.length ?? STEP_SAMPLES
+    const end = incoming.findIndex(({ pcm, ...others }, i) => {
+      if (i === 0) return false
+      length += pcm?.length ?? 0
+      return !pcm || hasContent(others) || length > STEP_SAMPLES
+    })
+    return end < 0 ? incoming : incoming.slice(0, end)
   }
 
   /**
