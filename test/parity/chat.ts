@@ -9,13 +9,14 @@ import {
   embedPrompt,
   type GenerateOptions,
   generateBatch,
+  type Prompt,
   padPrompts,
   speakerState,
 } from "../../src/inference/index.ts"
 import { f32, type HostTensor } from "../../src/tensor/index.ts"
 import { answerText, type OmniTokenizer, TTS_EOS, terminatorIds } from "../../src/tokenizer/index.ts"
 import { runSteps } from "../../src/util/index.ts"
-import { readArrays } from "./golden-set.ts"
+import { type GoldenCase, readArrays } from "./golden-set.ts"
 import { type GoldenMessage, loadEmbedParts, loadPromptParts, promptOptions, readMessage } from "./prompts.ts"
 import type { CaseContext, CaseRunner } from "./runner.ts"
 
@@ -45,6 +46,8 @@ async function load({ set, golden, executor }: CaseContext) {
   return { models, tokenizer, options, promptOf }
 }
 
+type Loaded = Awaited<ReturnType<typeof load>>
+
 /** Greedy answers to one conversation, with the first logits and states. */
 const greedy: CaseRunner = async (context, report) => {
   const { golden } = context
@@ -71,41 +74,59 @@ const greedy: CaseRunner = async (context, report) => {
   report.close("logits_first3", vector(Float32Array.from(logits)), outputs.logits_first3!)
 }
 
-/** Greedy answers to several conversations in one left-padded batch. */
+/** Answers to several conversations in one left-padded batch; by beams, where beams of one do not touch another's, each alone. */
 const batch: CaseRunner = async (context, report) => {
   const { golden } = context
   const { outputs } = await readArrays(context.set, golden)
-  const { models, tokenizer, options, promptOf } = await load(context)
+  const loaded = await load(context)
   const conversations = golden.params.messages as readonly (readonly GoldenMessage[])[]
-  const { prompts, valid } = padPrompts(await Promise.all(conversations.map(promptOf)))
-  const embeds = await runSteps(embedBatch(models, prompts))
-  const cache = models.model.createCache(prompts.length)
-  const answers = await runSteps(generateBatch(models.model, cache, { embeds, valid }, options))
+  const all = await Promise.all(conversations.map(loaded.promptOf))
+  const { num_beams: count = DEFAULT_BEAMS.beams } = golden.params
+  const answers =
+    count === 1 ? await greedyBatch(loaded, all) : await inTurn(all, (prompt) => byBeams(golden, loaded, prompt))
   const width = outputs.ids!.shape[1]!
-  const padded = answers.flatMap(({ ids }) => [...ids, ...new Array<number>(Math.max(0, width - ids.length)).fill(0)])
+  const padded = answers.flatMap((ids) => [...ids, ...new Array<number>(Math.max(0, width - ids.length)).fill(0)])
   report.equal("ids", padded, list(outputs.ids))
   report.equal(
     "texts",
-    answers.map(({ ids }) => chatText(tokenizer, ids)),
+    answers.map((ids) => chatText(loaded.tokenizer, ids)),
     golden.params.text,
   )
+}
+
+async function greedyBatch(
+  { models, options }: Loaded,
+  conversations: readonly Prompt[],
+): Promise<(readonly number[])[]> {
+  const { prompts, valid } = padPrompts(conversations)
+  const embeds = await runSteps(embedBatch(models, prompts))
+  const cache = models.model.createCache(prompts.length)
+  const answers = await runSteps(generateBatch(models.model, cache, { embeds, valid }, options))
+  return answers.map(({ ids }) => ids)
+}
+
+async function byBeams({ params }: GoldenCase, { models, options }: Loaded, prompt: Prompt): Promise<number[]> {
+  const cache = models.model.createCache()
+  const [hidden] = await runSteps(models.model.forward(cache, await runSteps(embedPrompt(models, prompt))))
+  const { num_beams: beams = DEFAULT_BEAMS.beams, repetition_penalty: penalty = DEFAULT_BEAMS.repetitionPenalty } =
+    params
+  return await runSteps(decodeBeams(models.model, cache, hidden!, { ...options, beams, repetitionPenalty: penalty }))
+}
+
+async function inTurn<T, U>(items: readonly T[], work: (item: T) => Promise<U>): Promise<U[]> {
+  const results: U[] = []
+  for (const item of items) results.push(await work(item))
+  return results
 }
 
 /** The default of `sampling: false`. */
 const beams: CaseRunner = async (context, report) => {
   const { golden } = context
   const { outputs } = await readArrays(context.set, golden)
-  const { models, tokenizer, options, promptOf } = await load(context)
-  const embeds = await runSteps(embedPrompt(models, await promptOf(golden.params.messages)))
-  const cache = models.model.createCache()
-  const [hidden] = await runSteps(models.model.forward(cache, embeds))
-  const { num_beams: count = DEFAULT_BEAMS.beams, repetition_penalty: penalty = DEFAULT_BEAMS.repetitionPenalty } =
-    golden.params
-  const { minNewTokens } = options
-  const settings = { ...options, beams: count, minNewTokens, repetitionPenalty: penalty }
-  const ids = await runSteps(decodeBeams(models.model, cache, hidden!, settings))
+  const loaded = await load(context)
+  const ids = await byBeams(golden, loaded, await loaded.promptOf(golden.params.messages))
   report.equal("ids", ids, list(outputs.ids))
-  report.equal("text", chatText(tokenizer, ids), golden.params.text)
+  report.equal("text", chatText(loaded.tokenizer, ids), golden.params.text)
 }
 
 export const chatCases = {
