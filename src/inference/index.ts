@@ -78,12 +78,11 @@ export {
   renderFrames,
   SAMPLES_PER_CODE_FRAME,
 } from "./speech-renderer.ts"
+export type { SpeechPiece, SpeechState } from "./speech-state.ts"
 export {
   CALL_FRAMES,
   MAX_SEGMENT_FRAMES,
   type SpeechOptions,
-  type SpeechPiece,
-  type SpeechState,
   SpeechStream,
 } from "./speech-stream.ts"
 export { speakWhole, type WholeSpeechOptions } from "./speech-whole.ts"

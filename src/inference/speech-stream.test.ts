@@ -4,14 +4,8 @@ import { createRandom, InputError, runSteps } from "../util/index.ts"
 import { DEFAULT_CODE_SAMPLING, type Draw, drawBy, drawMostLikely } from "./code-sampler.ts"
 import { randomFrames, randomState, SMALL_TEXT, SMALL_TTS, smallDecoder, smallRenderer } from "./speech.test-util.ts"
 import { LIVE_RENDERING, REFERENCE_RENDERING, SAMPLES_PER_CODE_FRAME } from "./speech-renderer.ts"
-import {
-  CALL_FRAMES,
-  MAX_SEGMENT_FRAMES,
-  type SpeechOptions,
-  type SpeechPiece,
-  type SpeechState,
-  SpeechStream,
-} from "./speech-stream.ts"
+import type { SpeechPiece, SpeechState } from "./speech-state.ts"
+import { CALL_FRAMES, MAX_SEGMENT_FRAMES, type SpeechOptions, SpeechStream } from "./speech-stream.ts"
 import { speakWhole } from "./speech-whole.ts"
 
 const cpu = createOrtNodeExecutor({ device: "cpu", threads: 1 })

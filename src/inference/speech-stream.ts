@@ -22,16 +22,16 @@ import {
 import { InputError, type Steps } from "../util/index.ts"
 import type { CodeSampling, Draw } from "./code-sampler.ts"
 import { closingAt, cutWithin, FREE_SLOTS_TO_CLOSE, isAudible } from "./speech-cut.ts"
-import { type SpeechDecoder, type SpeechDecoderState, textChunk } from "./speech-decoder.ts"
+import { type SpeechDecoder, textChunk } from "./speech-decoder.ts"
 import { audioStart, textStart, visibleTextSlots } from "./speech-mask.ts"
 import {
   type CodeRenderer,
   flushRendering,
   initRendering,
   type RenderOptions,
-  type RenderState,
   renderFrames,
 } from "./speech-renderer.ts"
+import { closing, delivery, type SpeechPiece, type SpeechState, type SpeechStep } from "./speech-state.ts"
 
 export type SpeechOptions = {
   readonly sampling: CodeSampling
@@ -65,44 +65,6 @@ const SEED_TOKENS = 5
 const SEED_FRAMES = 50
 /** The language of numbers is settled after so many pieces. */
 const LANGUAGE_PIECES = 2
-
-/** A delivery: sound at 24 kHz, and the text written since the one before. */
-export type SpeechPiece = { readonly text: string; readonly pcm: Float32Array }
-
-type Phase = "listening" | "closing" | "draining" | "flushing" | "done"
-
-/** One utterance. Plain data, except for the decoder's cache. */
-export type SpeechState = {
-  readonly phase: Phase
-  /** No more text will come. */
-  readonly closed: boolean
-  readonly speaker: Float32Array // [D]
-  readonly decoder: SpeechDecoderState
-  /** Frames drawn in all segments. */
-  readonly drawnFrames: number
-  readonly rendering: RenderState
-  /** Text pieces of this segment; the utterance's first is not counted, and undefined says that it has not come. */
-  readonly pieces: number | undefined
-  readonly language: SpokenLanguage
-  /** All text of the segment as written, and how much of it was delivered. */
-  readonly written: string
-  readonly delivered: number
-  /** The text as it is spoken, and how much of its beginning the segment before has said. */
-  readonly spoken: string
-  readonly seeded: number
-  /** Text chunks prefilled, which is also the number of calls so far. */
-  readonly chunk: number
-  /** Text left for the next segment. */
-  readonly carry: string | undefined
-}
-
-type Step = readonly [SpeechPiece | undefined, SpeechState]
-
-/** A segment that closes at a place of its spoken text. */
-function closing(state: SpeechState, at: number): SpeechState {
-  const { spoken } = state
-  return { ...state, phase: "closing", spoken: spoken.slice(0, at), carry: spoken.slice(at) }
-}
 
 const hasLetters = (text: string): boolean => /[a-zA-Z\u4e00-\u9fff]/.test(text)
 
@@ -145,6 +107,7 @@ export class SpeechStream {
       seeded: 0,
       chunk: 0,
       carry: undefined,
+      segment: 0,
     }
   }
 
@@ -153,7 +116,7 @@ export class SpeechStream {
    * ready. Text after the end of the utterance is not spoken.
    * @throws InputError while a segment is ending: call `next` until it listens again
    */
-  async *push(state: SpeechState, piece: string): Steps<Step> {
+  async *push(state: SpeechState, piece: string): Steps<SpeechStep> {
     if (state.phase === "done") return [undefined, state]
     if (state.phase !== "listening") {
       throw new InputError(`speech: expected text while listening, got some while ${state.phase} (call next first)`)
@@ -214,7 +177,7 @@ export class SpeechStream {
   }
 
   /** Goes on with a segment that is ending: one call, or the held samples, or the change to a new segment. */
-  async *next(state: SpeechState): Steps<Step> {
+  async *next(state: SpeechState): Steps<SpeechStep> {
     switch (state.phase) {
       case "closing":
       case "draining":
@@ -227,7 +190,7 @@ export class SpeechStream {
     }
   }
 
-  private async *drain(begun: SpeechState): Steps<Step> {
+  private async *drain(begun: SpeechState): Steps<SpeechStep> {
     if (begun.phase === "closing" && this.isSilent(begun)) return [undefined, { ...begun, phase: "done" }]
     const state = begun.phase === "closing" && this.options.speaksAll ? this.fitting(begun) : begun
     const prompt = this.prompt(state.spoken)
@@ -278,9 +241,9 @@ export class SpeechStream {
     return (text) => this.text.tokenizer.encode(text).length <= tokens
   }
 
-  private async flush(state: SpeechState): Promise<Step> {
+  private async flush(state: SpeechState): Promise<SpeechStep> {
     const [pcm, rendering] = flushRendering(state.rendering)
-    const piece = pcm && { text: state.written.slice(state.delivered), pcm }
+    const piece = pcm && delivery(state, pcm)
     const flushed = { ...state, rendering, delivered: piece ? state.written.length : state.delivered }
     const { carry, closed } = state
     const goesOn = carry !== undefined && (!closed || (this.options.speaksAll && isAudible(carry)))
@@ -316,11 +279,12 @@ export class SpeechStream {
       seeded: seed.length,
       chunk: Math.floor(seedIds.length / config.textChunkSize),
       carry: undefined,
+      segment: state.segment + 1,
     }
   }
 
   /** Draws one call's frames and renders what is new. */
-  private async *call(state: SpeechState, { textTokens }: TtsPrompt): Steps<Step> {
+  private async *call(state: SpeechState, { textTokens }: TtsPrompt): Steps<SpeechStep> {
     const { callFrames, firstCallFrames, sampling, draw, forceNoStop = false, rendering } = this.options
     const maxFrames = state.decoder.frames.length === 0 ? firstCallFrames : callFrames
     const options = { textTokens, maxFrames, forceNoStop, sampling, draw }
@@ -336,10 +300,7 @@ export class SpeechStream {
       phase: decoder.finished ? "flushing" : state.phase,
     }
     if (pcm.length === 0) return [undefined, next]
-    return [
-      { text: state.written.slice(state.delivered), pcm },
-      { ...next, delivered: state.written.length },
-    ]
+    return [delivery(next, pcm), { ...next, delivered: state.written.length }]
   }
 
   private async prefill(state: SpeechState, prompt: TtsPrompt, begin: number, end: number): Promise<SpeechState> {
@@ -368,7 +329,7 @@ export class SpeechStream {
     pieces: AsyncIterable<string> | Iterable<string>,
   ): AsyncGenerator<SpeechPiece | undefined, SpeechState, void> {
     let state = await this.init(speakerState)
-    const deliver = async function* (steps: Steps<Step>): AsyncGenerator<SpeechPiece | undefined, void, void> {
+    const deliver = async function* (steps: Steps<SpeechStep>): AsyncGenerator<SpeechPiece | undefined, void, void> {
       for (;;) {
         const { done, value } = await steps.next()
         if (!done) {

@@ -17,6 +17,7 @@ import {
   type GenerateStep,
   generate,
   type SamplingOptions,
+  type SpeechPiece,
   VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import type { KvCache } from "../runtime/index.ts"
@@ -36,6 +37,8 @@ import { type PromptUsage, usageOf } from "./usage.ts"
 export type HeardChunk = {
   readonly tokens: number
   readonly endSample: number
+  /** The segment of speech that it belongs to; calls saved by earlier versions do not say. */
+  readonly segment?: number
 }
 
 /** An answer so far; it grows while the answer is written, and stays true when writing is stopped. */
@@ -48,6 +51,8 @@ export type AnswerRecord = {
   readonly chunks: HeardChunk[]
   samples: number
   spoken: boolean
+  /** All of its sound was delivered. */
+  soundIsWhole?: boolean
   /** Tokens up to the end of the latest tool call; 0 when there is none. */
   callTokens: number
   /** Undefined while the answer is being written. */
@@ -122,7 +127,7 @@ export async function* writeAnswer(
   let firstTextMs: number | undefined
   let firstAudioMs: number | undefined
 
-  const sound = async function* (pieces: AsyncGenerator<{ text: string; pcm: Float32Array } | undefined, void, void>) {
+  const sound = async function* (pieces: AsyncGenerator<SpeechPiece | undefined, void, void>) {
     for (;;) {
       const before = now()
       const { done, value } = await pieces.next()
@@ -133,9 +138,11 @@ export async function* writeAnswer(
         continue
       }
       firstAudioMs ??= now() - startMs
-      record.samples += value.pcm.length
-      record.chunks.push({ tokens: record.shownTokens, endSample: record.samples })
-      yield { type: "audio-delta", pcm: value.pcm, text: value.text } satisfies AnswerEvent
+      const { pcm, text, segment, unheard } = value
+      record.samples += pcm.length
+      const tokens = record.shownTokens - tokensAtEnd(tokenizer, record.ids.slice(0, record.shownTokens), unheard)
+      record.chunks.push({ tokens, endSample: record.samples, segment })
+      yield { type: "audio-delta", pcm, text } satisfies AnswerEvent
     }
   }
   const show = async function* (text: string): AsyncGenerator<AnswerEvent | undefined, void, void> {
@@ -200,6 +207,7 @@ export async function* writeAnswer(
   if (rest.length > 0 || record.shownTokens < said.wholeTokens) yield* deliver(rest)
   if (finishReason === "stop" && record.callTokens > 0) finishReason = "tool-calls"
   if (speech) yield* sound(speech.finish())
+  record.soundIsWhole = true
   record.finishReason = finishReason
   const completionTokens = record.ids.length
   if (said.stopped && !behaviour.officialText) record.ids.length = tokensOfText(tokenizer, record, hidden)
@@ -280,6 +288,14 @@ function tokensOfText(tokenizer: OmniTokenizer, { ids, text, callTokens }: Answe
     if (length > text.length) return i
   }
   return ids.length
+}
+
+/** Tokens at the end of an answer that hold this text; where it is spoken otherwise than written, about so many. */
+function tokensAtEnd(tokenizer: OmniTokenizer, ids: readonly number[], text: string): number {
+  let letters = text.length
+  let tokens = 0
+  while (letters > 0 && tokens < ids.length) letters -= tokenizer.decode([ids.at(-1 - tokens++)!]).length
+  return tokens
 }
 
 /** What a call begins with, where that is a token of its own. */

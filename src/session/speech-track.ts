@@ -17,8 +17,9 @@ export class SpeechTrack {
   private readonly behaviour: BehaviourOptions
   private readonly speaker: Float32Array
   private state: SpeechState | undefined
-  /** Frames of utterances that are over. */
+  /** Frames and segments of utterances that are over. */
   private earlierFrames = 0
+  private earlierSegments = 0
 
   /**
    * @param speaker the language model's normed hidden state at the speaker's slot  // [D]
@@ -80,6 +81,7 @@ export class SpeechTrack {
     if (this.state && this.state.phase !== "done") return this.state
     const next = await this.stream.init(this.speaker)
     this.earlierFrames = this.frames
+    if (this.state) this.earlierSegments += this.state.segment + 1
     this.state = next
     if (this.behaviour.firstPieceVerbatim) return this.state
     // The first piece is taken verbatim; an empty one leaves all text to be spoken like the rest.
@@ -100,8 +102,9 @@ export class SpeechTrack {
         yield undefined
         continue
       }
-      this.state = value[1]
-      yield value[0]
+      const [piece, next] = value
+      this.state = next
+      yield piece && { ...piece, segment: this.earlierSegments + piece.segment }
       return
     }
   }
