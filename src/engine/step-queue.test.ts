@@ -93,7 +93,7 @@ describe("turns", () => {
     await running
   })
 
-  test("urgent work goes first, though never twice in a row while others wait", async () => {
+  test("urgent work goes first, each piece of it once between two steps of others", async () => {
     const queue = new StepQueue(breathe, () => 0)
     const log: string[] = []
     const other = queue.run(work("a", 3, log))
@@ -101,8 +101,43 @@ describe("turns", () => {
       other,
       ...["u", "v"].map((name) => queue.run(work(name, 3, log), undefined, undefined, "urgent")),
     ])
-    expect(log.slice(0, 7)).toEqual(["a1", "u1", "a2", "v1", "a3", "u2", "a end"])
-    expect(log.slice(7)).toEqual(["v2", "u3", "v3", "u end", "v end"])
+    expect(log.slice(0, 9)).toEqual(["a1", "u1", "v1", "a2", "u2", "v2", "a3", "u3", "v3"])
+    expect(log.slice(9)).toEqual(["a end", "u end", "v end"])
+  })
+
+  test("urgent work that comes without end slows others by one step each", async () => {
+    const queue = new StepQueue(breathe, () => 0)
+    const log: string[] = []
+    let isOver = false as boolean
+    const flood = async (name: string) => {
+      while (!isOver) await queue.run(work(name, 0, log), undefined, undefined, "urgent")
+    }
+    const other = queue.run(work("a", 20, log)).finally(() => {
+      isOver = true
+    })
+    await Promise.all([other, flood("u"), flood("v")])
+    const turns = log.slice(0, log.indexOf("a20")).join(" ").split(/a\d+ ?/).slice(1, -1)
+    expect(new Set(turns)).toEqual(new Set(["u end v end "]))
+  })
+
+  test("however many listen, each of them waits for one step of others", async () => {
+    let clock = 0
+    const queue = new StepQueue(breathe, () => clock)
+    async function* long() {
+      for (let i = 0; i < 20; i++) {
+        clock += 400
+        yield
+      }
+    }
+    const talking = queue.run(long())
+    const waitedMs = await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        await queue.run(work("u", 0, []), undefined, undefined, "urgent")
+        return clock
+      }),
+    )
+    expect(waitedMs).toEqual(new Array(8).fill(400))
+    await talking
   })
 
   test("says how busy it was and how long steps take", async () => {
@@ -202,6 +237,19 @@ describe("cancelling", () => {
     const log: string[] = []
     await expect(queue.run(work("a", 1, log), undefined, AbortSignal.abort(new Error("no")))).rejects.toThrow("no")
     expect(log).toEqual([])
+  })
+
+  test("waits for no step of others", async () => {
+    const queue = new StepQueue(breathe, () => 0)
+    const log: string[] = []
+    const controller = new AbortController()
+    const others = ["b", "c", "d"].map((name) => queue.run(work(name, 5, log)))
+    const stop = (value: string) => {
+      if (value === "e2") controller.abort(new Error("enough"))
+    }
+    await expect(queue.run(work("e", 9, log), stop, controller.signal)).rejects.toThrow("enough")
+    expect(log.slice(log.indexOf("e2"), log.indexOf("e2") + 2)).toEqual(["e2", "e end"])
+    await Promise.all(others)
   })
 
   test("leaves other work alone", async () => {

@@ -5,8 +5,8 @@
  */
 
 /**
- * `background`: stepped while nothing else waits, and rarely otherwise. `urgent`: short steps that go before others, though
- * never twice in a row while others wait: whoever floods them slows the rest by one short step each.
+ * `background`: stepped while nothing else waits, and rarely otherwise. `urgent`: short steps that go before others: between
+ * two of those, all urgent work that waits has one step. Whoever floods them slows the rest by one short step each.
  */
 export type Priority = "background" | "normal" | "urgent"
 
@@ -21,6 +21,8 @@ type Task = {
   readonly priority: Priority
   /** Time that its steps took, counted from what others had when it came. */
   usedMs: number
+  /** Of urgent work: the round of others that has to be over before its next step. */
+  round: number
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
 }
@@ -50,7 +52,9 @@ export class StepQueue {
   private draining: Promise<void> | undefined
   /** Steps since background work had one. */
   private others = 0
-  private wasUrgent: boolean = false
+  /** Steps that were not urgent. */
+  private rounds = 0
+  private isUrgent: boolean = false
   /** What normal work has used by now: who comes starts from there. */
   private reachedMs = 0
   private readonly breathe: () => Promise<void>
@@ -110,6 +114,9 @@ export class StepQueue {
         signal,
         priority,
         usedMs: this.reachedMs,
+        // Who comes while others run is next; who comes while urgent work has its steps waits for others, or a flood would
+        // never end.
+        round: this.isUrgent ? this.rounds : this.rounds - 1,
         resolve: resolve as (value: unknown) => void,
         reject,
       })
@@ -119,6 +126,7 @@ export class StepQueue {
 
   private async drain(): Promise<void> {
     for (let task = this.next(); task; task = this.next()) {
+      this.tasks.splice(this.tasks.indexOf(task), 1)
       const startMs = this.now()
       const isLeft = await this.step(task)
       const endMs = this.now()
@@ -132,23 +140,28 @@ export class StepQueue {
   }
 
   private next(): Task | undefined {
-    const order: Priority[] = this.wasUrgent ? ["normal", "urgent"] : ["urgent", "normal"]
+    // Ending work is quick, and somebody waits for it.
+    const ended = this.tasks.find(({ signal }) => signal?.aborted)
+    if (ended) return ended
     const isDue = this.others >= BACKGROUND_TURN
-    const wanted: Priority[] = isDue ? ["background", ...order] : [...order, "background"]
-    const task = wanted.map((priority) => this.fewest(priority)).find((found) => found !== undefined)
-    if (task) {
-      this.tasks.splice(this.tasks.indexOf(task), 1)
-      if (task.priority === "normal") this.reachedMs = Math.max(this.reachedMs, task.usedMs)
-    }
+    const task =
+      this.fewest("urgent", (urgent) => urgent.round < this.rounds) ??
+      (isDue ? this.fewest("background") : undefined) ??
+      this.fewest("normal") ??
+      this.fewest("urgent") ??
+      this.fewest("background")
     this.others = task?.priority === "background" ? 0 : this.others + 1
-    this.wasUrgent = task?.priority === "urgent"
+    this.isUrgent = task?.priority === "urgent"
+    if (task?.priority === "normal") this.reachedMs = Math.max(this.reachedMs, task.usedMs)
+    if (this.isUrgent) task!.round = this.rounds
+    else this.rounds++
     return task
   }
 
   /** The work that had the least time, of equals the one that waits longest. */
-  private fewest(wanted: Priority): Task | undefined {
+  private fewest(wanted: Priority, may: (task: Task) => boolean = () => true): Task | undefined {
     return this.tasks.reduce<Task | undefined>((least, task) => {
-      if (task.priority !== wanted) return least
+      if (task.priority !== wanted || !may(task)) return least
       return least && least.usedMs <= task.usedMs ? least : task
     }, undefined)
   }
