@@ -116,7 +116,11 @@ describe("turns", () => {
       isOver = true
     })
     await Promise.all([other, flood("u"), flood("v")])
-    const turns = log.slice(0, log.indexOf("a20")).join(" ").split(/a\d+ ?/).slice(1, -1)
+    const turns = log
+      .slice(0, log.indexOf("a20"))
+      .join(" ")
+      .split(/a\d+ ?/)
+      .slice(1, -1)
     expect(new Set(turns)).toEqual(new Set(["u end v end "]))
   })
 
