@@ -10,16 +10,9 @@ export type JsonChild = {
   close(): Promise<void>
 }
 
-/** Starts a script with the Node that runs this one. `name` stands in errors, `environment` is added to ours. */
-export function startJsonChild(
-  name: string,
-  script: string,
-  environment: { readonly [variable: string]: string } = {},
-): JsonChild {
-  const child = spawn(process.execPath, [script], {
-    stdio: ["pipe", "pipe", "inherit"],
-    env: { ...process.env, ...environment },
-  })
+/** Starts a script with the Node that runs this one. `name` stands in errors. */
+export function startJsonChild(name: string, script: string): JsonChild {
+  const child = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "inherit"] })
   const ended = new Promise<string>((resolve) => {
     child.once("error", (error) => resolve(error.message))
     child.once("exit", (code, signal) => resolve(`exit code ${code}, signal ${signal}`))

@@ -19,8 +19,6 @@ type Rates = Memory & { readonly tokensPerSecond: number[] }
 type Kinds = readonly ["int8" | "int4", "int8" | "int4"]
 
 const THREADS = 2
-/** As the omni command does: weights in huge pages load with fewer page faults. */
-const HUGE_PAGES = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" }
 const PROMPT = { past: 256, rows: 92 }
 /** Layers of one prefill step; the engine's own cut. */
 const LAYERS_PER_STEP = 4
@@ -34,7 +32,7 @@ async function startOurs(
   folder: string,
   kinds: Kinds,
 ): Promise<JsonChild & { readonly loaded: Memory & { readonly loadMs: number } }> {
-  const child = startJsonChild("omni", fileURLToPath(new URL("llm-child.ts", import.meta.url)), HUGE_PAGES)
+  const child = startJsonChild("omni", fileURLToPath(new URL("llm-child.ts", import.meta.url)))
   const config: unknown = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"))
   await quietMachine()
   const loaded = await child.send<Memory & { loadMs: number }>("load", {

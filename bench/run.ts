@@ -1,4 +1,5 @@
 /** @file `npm run bench -- NAME [--json] [--flag value …]`: runs one benchmark. */
+import { spawnSync } from "node:child_process"
 import { readdirSync } from "node:fs"
 import { errorText } from "../src/util/index.ts"
 import { type Bench, createBench } from "./harness.ts"
@@ -28,9 +29,20 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
   await run(createBench(flags.json !== undefined, flags))
 }
 
-try {
-  await main(process.argv.slice(2))
-} catch (error) {
-  console.error(errorText(error))
-  process.exitCode = 1
+/** What the omni command sets for its own process: weights in huge pages. The allocator reads it when a process starts. */
+const HUGE_PAGES = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" }
+
+if (process.platform === "linux" && process.env.GLIBC_TUNABLES === undefined) {
+  const { status } = spawnSync(process.execPath, process.argv.slice(1), {
+    stdio: "inherit",
+    env: { ...process.env, ...HUGE_PAGES },
+  })
+  process.exitCode = status ?? 1
+} else {
+  try {
+    await main(process.argv.slice(2))
+  } catch (error) {
+    console.error(errorText(error))
+    process.exitCode = 1
+  }
 }

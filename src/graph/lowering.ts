@@ -159,6 +159,10 @@ const fuseMatMul: RewriteRule = (g, node, inputs) => {
 const fuseSilu: RewriteRule = (g, node, [x]) =>
   node.op === "silu" ? [g.apply("quickGelu", [x!], { alpha: 1 })] : undefined
 
+/** A reshape that changes nothing still takes as long as a small op. */
+const dropReshape: RewriteRule = (_, node, [x]) =>
+  node.op === "reshape" && shapesEqual(x!.shape, node.outputs[0]!.shape) ? [x!] : undefined
+
 const expandAttention: RewriteRule = (g, node, inputs) => {
   if (node.op !== "attention") return undefined
   return expandDeep(g, node, inputs, (inner) => opOf(inner.op).onnx === "expand")
@@ -218,7 +222,7 @@ export function lowerFor(graph: Graph, { target, storage, activationBits = 8 }: 
   const expanded = rewrite(graph, [...ATTENTION[target], expandAttention])
   let lowered = rewrite(expanded, [...quantized, ...RULES[target]])
   for (const rules of FUSIONS[target]) lowered = rewrite(lowered, rules)
-  lowered = rewrite(lowered, [expandForOnnx])
+  lowered = rewrite(lowered, [dropReshape, expandForOnnx])
   if (target === "webgpu") keepCacheOnDevice(lowered)
   return lowered
 }

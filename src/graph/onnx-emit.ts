@@ -275,12 +275,16 @@ export function exportOnnx(graph: Graph, weightData: WeightData, options: Export
     }
     throw new Error(`internal: ${node.path} was not expanded`)
   }
+  const named = modelOutputs(graph)
+  // What computes a value gives it its public name: a copy under another one would take as long as a small op.
+  const first = new Map([...named].reverse().map(([name, value]) => [value, name]))
+  for (const [value, name] of first) if (!isSource(value.node)) emitter.rename(value, name)
   for (const node of graph.nodes) visit(node)
   const outputs: OnnxValueInfo[] = []
-  for (const [name, value] of modelOutputs(graph)) {
+  for (const [name, value] of named) {
     emitter.at(value.node)
-    // An Identity gives the value its public name, also when it is an input or has two names.
-    emitter.op("Identity", [value], [{ ref: name }])
+    // An input, or a value of two names, is copied.
+    if (isSource(value.node) || first.get(value) !== name) emitter.op("Identity", [value], [{ ref: name }])
     outputs.push({
       name,
       dtype: value.dtype,

@@ -45,8 +45,11 @@ export type Executor = AsyncDisposable & {
   activationBits(): Promise<ActivationBits>
   /** @throws ShapeError for an illegal graph, BackendError when the backend refuses it */
   compile(graph: Graph, weights: WeightStore): Promise<Program>
-  /** An empty cache of `rows` sequences. */
-  createCache(spec: CacheSpec, rows: number): KvCache
+  /**
+   * An empty cache of `rows` sequences.
+   * @param step positions by which it grows: all of its room is read at every step of one row, and copied when it grows
+   */
+  createCache(spec: CacheSpec, rows: number, step?: number): KvCache
   /**
    * Runs a program. A graph with cache slots needs `options.cache`; its input `attentionMask`, when it has one, is made
    * from the cache unless fed.

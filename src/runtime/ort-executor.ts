@@ -138,7 +138,7 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       programs.add(program)
       return program
     },
-    createCache: (spec, rows) => new KvCache(spec, rows),
+    createCache: (spec, rows, step) => new KvCache(spec, rows, step),
     async run(program, feeds, options = {}) {
       const { graph, session, outputs: wanted, present } = program as OrtProgram
       if (!session) throw new BackendError(`${graph.name}: expected a live program, got a released one`)

@@ -17,7 +17,7 @@ export function recordRuns(executor: Executor, now: () => number, record: (run: 
     device: executor.device,
     activationBits: () => executor.activationBits(),
     compile: (graph, weights) => executor.compile(graph, weights),
-    createCache: (spec, rows) => executor.createCache(spec, rows),
+    createCache: (spec, rows, step) => executor.createCache(spec, rows, step),
     async run(program, feeds, options) {
       const startMs = now()
       try {

@@ -114,6 +114,7 @@ function expandAttention(g: Graph, inputs: readonly Value[], attrs: AttentionAtt
 /** Softmax over the columns of [B, G, (H/G)·T, columns]; the mask is the same for all heads. */
 function softmaxScores(g: Graph, scores: Value, steps: Dim, shared: number, mask: Value | undefined): Value {
   if (!mask) return g.softmax(scores, 3)
+  if (shared === 1) return g.softmax(g.add(scores, mask), 3)
   const [batch, kvHeads, , columns] = scores.shape
   const perHead = g.reshape(scores, [batch!, kvHeads!, shared, steps, columns!])
   const wide = g.reshape(mask, [mask.shape[0]!, 1, 1, mask.shape[2]!, mask.shape[3]!])
