@@ -16,7 +16,7 @@ export type FakeCall = EngineCall & {
   /** What a model would know: `heard 300`, `text hi`, `frame 2x3`, `tool: 5`, `assistant: One two`. */
   readonly context: readonly string[]
   readonly isOpen: boolean
-  /** From now on sound is not taken, until the returned function is called. */
+  /** From now on sound is heard, but nothing is read, until the returned function is called. */
   readonly hold: () => () => void
   /** Reports an event, as the engine would. */
   readonly report: (event: CallEvent) => void
@@ -152,17 +152,17 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
       for (const { width, height } of frame ? [...pictures, frame] : pictures)
         know({ kind: "frame", words: [`${width}x${height}`], ms: 0 })
       if (text !== undefined) know({ kind: "text", words: [text], ms: 0 })
-      if (!pcm) return
+      if (!pcm) return await held
       const lengthMs = (pcm.length * 1000) / (options.sampleRateHz ?? 16_000)
       ms += lengthMs
-      await held
       know({ kind: "heard", words: [], ms: lengthMs })
       const loud = pcm.some((sample) => Math.abs(sample) > 0.1)
-      if (!options.turns || loud === speaking) return
-      speaking = loud
-      onEvent?.(
-        loud ? { type: "speech-start", atMs: ms, startMs: ms - lengthMs } : { type: "speech-end", atMs: ms, endMs: ms },
-      )
+      if (options.turns && loud !== speaking) {
+        speaking = loud
+        const [atMs, startMs] = [ms, ms - lengthMs]
+        onEvent?.(loud ? { type: "speech-start", atMs, startMs } : { type: "speech-end", atMs, endMs: ms })
+      }
+      await held
     },
     append: ({ role, text, sound }) =>
       inTurn(async () => {

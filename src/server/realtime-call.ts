@@ -18,6 +18,13 @@ const MAX_SAVED_BYTES = 32 * 1024 * 1024
 /** States above a mebibyte are saved no more often; what was said since is read again. */
 const SAVE_EVERY_MS = 10_000
 const OFTEN_BYTES = 1024 * 1024
+/** Sound that the engine has at most without having taken it; one longer piece it has alone. It would drop what exceeds a minute. */
+const MOST_GIVEN_MS = 30_000
+/** Sound that counts as a piece of work; shorter pieces count in proportion. */
+const PIECE_MS = 100
+
+/** Work that has its place among the commands, and whose end nothing waits for that comes after it. */
+type Begun = { readonly rest: Promise<unknown> }
 
 export type SessionCallParts = {
   readonly onEvent: (event: CallEvent) => void
@@ -44,10 +51,15 @@ export class SessionCall {
   #lastTold: unknown
   #written = { itemId: "", generation: -1 }
   #queue: Promise<void> = Promise.resolve()
+  /** Everything that was asked for. */
+  #asked: Promise<unknown> = Promise.resolve()
   #unread = 0
   /** Sound that the open call was given. */
   #heardMs = 0
   #behindMs = 0
+  /** Sound that a call was given and has not taken. */
+  #givenMs = 0
+  #given: Promise<unknown> = Promise.resolve()
   /** Where the session's clock stood when the call's clock began. */
   startMs = 0
 
@@ -97,36 +109,53 @@ export class SessionCall {
   }
 
   /** Resolves when what was asked so far is done. */
-  get idle(): Promise<void> {
-    return this.#queue
+  get idle(): Promise<unknown> {
+    return this.#asked
   }
 
   /**
-   * Does work with the call when all before it is done; its failure becomes an `error` event. Work for a call that is
-   * replaced meanwhile is left out, unless it is `lasting`.
+   * Does work with the call when all before it is done, or has at least begun where that is enough for its place; its failure
+   * becomes an `error` event. Work for a call that is replaced meanwhile is left out, unless it is `lasting`.
    * @returns resolves when it was done, left out, or has failed
    */
   enqueue(
-    work: (call: EngineCall) => Promise<void>,
-    { eventId, lasting = false }: { readonly eventId?: string | undefined; readonly lasting?: boolean } = {},
+    work: (call: EngineCall) => Promise<Begun> | Promise<void>,
+    {
+      eventId,
+      lasting = false,
+      pieces = 1,
+    }: { readonly eventId?: string | undefined; readonly lasting?: boolean; readonly pieces?: number } = {},
   ): Promise<void> {
     this.#openNow()
     const generation = this.#generation
     const isDue = () => !this.#shared.closed && (lasting || generation === this.#generation)
-    this.#unread++
+    const failed = (error: unknown) => {
+      if (isDue() && error !== this.#lastTold) this.#shared.tell(error, eventId ?? null)
+      this.#lastTold = error // a call that cannot be opened says so once
+      if (generation === this.#generation) this.failed(error)
+    }
+    let rest: Promise<unknown> | undefined
+    let of: Promise<EngineCall> | undefined
+    this.#unread += pieces
     this.#queue = this.#queue
       .then(async () => {
         if (this.#shared.closed) return
         const call = await this.open()
-        if (isDue()) await work(call)
+        of = this.#call
+        if (isDue()) rest = (await work(call))?.rest
       })
+      .catch(failed)
+    const done = this.#queue
+      .then(async () => void (await rest))
       .catch((error: unknown) => {
-        if (isDue() && error !== this.#lastTold) this.#shared.tell(error, eventId ?? null)
-        this.#lastTold = error // a call that cannot be opened says so once
-        if (generation === this.#generation) this.failed(error)
+        // One that fails takes all that it was given with it.
+        if (of === this.#call) failed(error)
       })
-      .finally(() => this.#unread--)
-    return this.#queue
+      .finally(() => {
+        this.#unread -= pieces
+      })
+    this.#asked = Promise.all([this.#asked, done])
+    return done
   }
 
   /** Commands from here on are meant for the call of the settings of now, if one is open. */
@@ -149,17 +178,33 @@ export class SessionCall {
   }
 
   /**
-   * Gives the call sound.
+   * Gives the call sound. What comes after it does not wait until it was read: a call that reads still hears.
    * @param clockMs where it begins on the session's clock
    * @param lasting whether another call needs it as well
    */
   push({ pcm, sampleRateHz }: Sound, clockMs: number, lasting: boolean): void {
     const ms = (pcm.length * 1000) / sampleRateHz
     this.#behindMs += ms
+    this.#queue = this.#queue.then(() => this.#roomFor(ms))
+    const work = async (call: EngineCall) => {
+      const rest = this.#give(call, pcm, ms, clockMs)
+      this.#givenMs += ms
+      const taken = rest
+        .catch(() => undefined)
+        .finally(() => {
+          this.#givenMs -= ms
+        })
+      this.#given = Promise.all([this.#given, taken])
+      return { rest }
+    }
     const done = () => {
       this.#behindMs -= ms
     }
-    void this.enqueue((call) => this.#give(call, pcm, ms, clockMs), { lasting }).then(done)
+    void this.enqueue(work, { lasting, pieces: Math.min(1, ms / PIECE_MS) }).then(done)
+  }
+
+  async #roomFor(ms: number): Promise<void> {
+    if (this.#givenMs > 0 && this.#givenMs + ms > MOST_GIVEN_MS) await this.#given
   }
 
   async #give(call: EngineCall, pcm: Float32Array, ms: number, clockMs: number): Promise<void> {

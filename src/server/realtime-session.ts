@@ -205,6 +205,7 @@ export class RealtimeSession {
     else this.#input.beforeOpenTurn(work)
   }
 
+  /** What comes after it waits until it was read: if the engine dies meanwhile, another one reads it, and goes on. */
   async #giveItem(call: EngineCall, item: RealtimeStoredItem, pictures: readonly Uint8Array[]): Promise<void> {
     const text = textOf(item)
     if (item.type === "function_call_output") return call.append({ role: "tool", text })
@@ -253,7 +254,8 @@ export class RealtimeSession {
     if (now - this.#lastFrameAtMs < FRAME_INTERVAL_MS) return
     this.#lastFrameAtMs = now
     const work = async (call: EngineCall) => {
-      await call.push({ frame: await parts.decodeImage(bytes, "omni.input_video_frame.append") })
+      const frame = await parts.decodeImage(bytes, "omni.input_video_frame.append")
+      return { rest: call.push({ frame }) }
     }
     void this.#call.enqueue(work, { eventId, lasting: true })
   }

@@ -43,6 +43,41 @@ test("a turn that the engine finds has its events in order", async () => {
   })
 })
 
+test.each([
+  ["sound", () => append(LOUD)],
+  ["a frame", () => ({ type: "input_video_buffer.append", image: btoa("a frame") })],
+])("is found while %s before it is still being read", async (_, slow) => {
+  const it = openSession()
+  it.send({ type: "session.update", session: { type: "realtime", extensions: ["omni.video"] } }, append(0))
+  await expect.poll(() => it.engine.calls.length).toBe(1)
+  await it.session.settled()
+  const release = it.engine.calls[0]!.hold()
+  it.send(slow(), append(LOUD), append(LOUD), append(0), append(0))
+  await it.seen("input_audio_buffer.speech_stopped")
+  expect(it.session.behindMs).toBeGreaterThan(0)
+  release()
+  await it.seen("response.done")
+  await it.session.settled()
+  expect([it.session.behindMs, Math.round(it.session.unread)]).toEqual([0, 0])
+  expect(it.errors).toEqual([])
+})
+
+test("no more sound is given to an engine that reads than it keeps", async () => {
+  const it = openSession()
+  it.send(append(0))
+  await expect.poll(() => it.engine.calls.length).toBe(1)
+  await it.session.settled()
+  const release = it.engine.calls[0]!.hold()
+  const given = () => it.engine.log.filter((entry) => entry === "pcm").length
+  for (let i = 0; i < 5; i++) it.send(append(0, 14_000))
+  await expect.poll(given).toBe(3)
+  await new Promise((done) => setTimeout(done, 20))
+  expect([given(), it.session.behindMs]).toEqual([3, 70_000])
+  release()
+  await it.session.settled()
+  expect([given(), it.session.behindMs]).toEqual([6, 0])
+})
+
 test("speech that the client answers in its middle is a turn, and is answered once", async () => {
   const it = openSession()
   it.send(append(0), append(LOUD))
