@@ -1,6 +1,6 @@
 /** @file Rotary tables: known values, and the laws that make rotated keys comparable. */
 import fc from "fast-check"
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import { rotaryTables, rotateKey } from "./rotary.ts"
 
 const HEAD = 128
@@ -96,6 +96,21 @@ describe("laws", () => {
         expect(error).toBeLessThan(1.5 * 2 * 1.3e-4) // two rounded angles, on both parts of a pair
       }),
     )
+  })
+
+  test("rotateKey computes the angles of one change of position once", () => {
+    const cos = vi.spyOn(Math, "cos")
+    const rotate = rotateKey(8, THETA)
+    const keys = Array.from({ length: 5 }, () => Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8))
+    for (const key of keys) rotate(key, -3)
+    expect(cos).toHaveBeenCalledTimes(4)
+    cos.mockRestore()
+    for (const key of keys) expect(key).toEqual(keys[0])
+    const there = keys[0]!.slice()
+    rotate(there, 2)
+    const other = Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8)
+    rotateKey(8, THETA)(other, -1)
+    for (const [i, value] of there.entries()) expect(value).toBeCloseTo(other[i]!, 5)
   })
 
   test("rotateKey there and back changes nothing, and keeps lengths", () => {

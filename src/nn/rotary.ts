@@ -36,15 +36,28 @@ export function rotaryTables(
   return { cos: tensor("f32", full, cos), sin: tensor("f32", full, sin) }
 }
 
-/** Rotates one key [K] by a change of position, in place: what a cache needs when it closes a gap. */
+/**
+ * Rotates one key [K] by a change of position, in place: what a cache needs when it closes a gap. All keys behind a gap move
+ * by the same: their angles are computed once.
+ */
 export function rotateKey(headSize: number, theta: number): (key: Float32Array, delta: number) => void {
   const frequencies = inverseFrequencies(headSize, theta)
   const half = frequencies.length
+  const cos = new Float64Array(half)
+  const sin = new Float64Array(half)
+  let known = Number.NaN
   return (key, delta) => {
+    if (delta !== known) {
+      for (let d = 0; d < half; d++) {
+        const angle = delta * frequencies[d]!
+        cos[d] = Math.cos(angle)
+        sin[d] = Math.sin(angle)
+      }
+      known = delta
+    }
     for (let d = 0; d < half; d++) {
-      const angle = delta * frequencies[d]!
-      const c = Math.cos(angle)
-      const s = Math.sin(angle)
+      const c = cos[d]!
+      const s = sin[d]!
       const a = key[d]!
       const b = key[d + half]!
       key[d] = a * c - b * s
