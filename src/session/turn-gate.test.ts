@@ -165,6 +165,14 @@ describe("a gate", () => {
     expect(await push([2])).toEqual([{ type: "speech-start", atMs: 27 * 32, startMs: 25 * 32 - 128 }])
   })
 
+  test("counts sound that was cleared before it was listened to", async () => {
+    const { gate, push } = gateOf()
+    await push([0, 10])
+    gate.push({ pcm: soundOf([0, 5, 4]) })
+    gate.clear()
+    expect(await push([2])).toEqual([{ type: "speech-start", atMs: 21 * 32, startMs: 19 * 32 }])
+  })
+
   test("gives what was said so far when it is answered in the middle", async () => {
     const { gate, ears, push } = gateOf()
     await push([0, 10, 5, 4])

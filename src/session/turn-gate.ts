@@ -27,7 +27,7 @@ export type TurnGateData = {
   readonly kept: Float32Array
   /** Where `kept` begins, in samples of sound listened to. */
   readonly keptStart: number
-  /** Samples that were dropped unheard: the clock of pushed sound runs ahead by so much. */
+  /** Samples that were dropped or cleared unheard: the clock of pushed sound runs ahead by so much. */
   readonly skipped: number
   /** The assistant's speech lasts until here if it is played as it is delivered, in samples of sound listened to. */
   readonly speakingUntil: number
@@ -199,6 +199,7 @@ export class TurnGate {
   clear(): void {
     const { state } = this
     const { windows } = state.turn
+    state.skipped += state.incoming.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
     state.incoming = []
     this.drop(windows)
     state.turn = { ...this.detector.init(), windows, earliest: windows, idleFrom: windows }
