@@ -2,7 +2,13 @@ export { type ImageConfig, parseImageConfig } from "./config.ts"
 export { normalizationTable, type PatchBatch, type PatchStrip, padBatch, patchify } from "./normalize.ts"
 export { imagePlaceholder, type PlaceholderTokens } from "./placeholders.ts"
 export { positionBuckets, positionIds, resamplerPositions } from "./positions.ts"
-export { type ProcessedImage, type ProcessOptions, processImage, processImages } from "./processor.ts"
+export {
+  type ProcessedImage,
+  type ProcessOptions,
+  processImage,
+  processImageSteps,
+  processImages,
+} from "./processor.ts"
 export { type ResizeBox, resize } from "./resize.ts"
 export {
   checkPixels,

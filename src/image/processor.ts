@@ -5,11 +5,11 @@
  * Differs from the official processor on images 1 or 3 pixels high, which it takes for channels-first arrays and refuses;
  * here they are images like any other.
  */
-import { ConfigError, InputError } from "../util/index.ts"
+import { ConfigError, InputError, runAtOnce } from "../util/index.ts"
 import type { ImageConfig } from "./config.ts"
 import { normalizationTable, type PatchStrip, patchify } from "./normalize.ts"
 import { imagePlaceholder } from "./placeholders.ts"
-import { resize } from "./resize.ts"
+import { resizeSteps } from "./resize.ts"
 import { checkPixels, type RgbImage, type Size } from "./rgb-image.ts"
 import { type Grid, planSlices, sliceCorner } from "./slicing.ts"
 
@@ -34,6 +34,15 @@ export type ProcessedImage = {
  * @throws InputError when the bytes do not fill the size, or (slice mode off) a side is shorter than a patch
  */
 export function processImage(image: RgbImage, config: ImageConfig, options: ProcessOptions = {}): ProcessedImage {
+  return runAtOnce(processImageSteps(image, config, options))
+}
+
+/** {@link processImage} in steps of bounded length: a photo takes a second and more. */
+export function* processImageSteps(
+  image: RgbImage,
+  config: ImageConfig,
+  options: ProcessOptions = {},
+): Generator<void, ProcessedImage, void> {
   checkPixels("processImage", image, 3)
   const { maxSliceNums = config.maxSliceNums, sliceMode = config.sliceMode, useImageId = config.useImageId } = options
   const { imageIdStart = 0 } = options
@@ -51,12 +60,13 @@ export function processImage(image: RgbImage, config: ImageConfig, options: Proc
   }
 
   const plan = planSlices(image, { ...config, maxSliceNums })
-  const slices = [strip(resize(image, plan.overview.width, plan.overview.height), plan.overview)]
+  const slices = [strip(yield* resizeSteps(image, plan.overview.width, plan.overview.height), plan.overview)]
   const placeholder = imagePlaceholder(config.tokens, plan.slices?.grid, imageIndex)
   if (!plan.slices) return { originalSize, slices, placeholder }
 
   const { grid, refined, slice } = plan.slices
-  const refinedImage = resize(image, refined.width, refined.height)
+  yield
+  const refinedImage = yield* resizeSteps(image, refined.width, refined.height)
   for (let index = 0; index < grid.cols * grid.rows; index++) {
     slices.push(strip(refinedImage, slice, sliceCorner(plan.slices, index)))
   }

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib"
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { resize } from "./resize.ts"
+import { resize, resizeSteps } from "./resize.ts"
 import { type RgbImage, rgbImage } from "./rgb-image.ts"
 
 /** The synthetic image whose resized checksums were recorded from Pillow. */
@@ -165,6 +165,20 @@ test("extreme ratios neither fail nor leave the range of bytes", () => {
   const grown = resize(rgbImage(2, 1, Uint8Array.of(0, 255, 0, 255, 0, 255)), 3000, 2).data
   expect([...grown.subarray(0, 3)]).toEqual([0, 255, 0])
   expect([...grown.subarray(-3)]).toEqual([255, 0, 255])
+})
+
+test("a large image is resized in several steps, and where they meet nothing shows", () => {
+  const stepsOf = (image: RgbImage, width: number, height: number) => [...resizeSteps(image, width, height)].length + 1
+  expect(stepsOf(synthetic(1280, 720), 588, 336)).toBe(1)
+  expect(stepsOf(rgbImage(4000, 3000, new Uint8Array(36_000_000)), 1344, 1008)).toBeGreaterThan(4)
+  const wide = synthetic(6000, 900)
+  expect(stepsOf(wide, 3000, 900)).toBe(2)
+  const narrowed = resize(wide, 3000, 900)
+  for (const row of [0, 600, 621, 622, 899])
+    expect(crop(narrowed, 0, row, 3000, 1)).toEqual(resize(crop(wide, 0, row, 6000, 1), 3000, 1))
+  const high = synthetic(900, 6000)
+  expect(stepsOf(high, 900, 4000)).toBeGreaterThan(1)
+  expect(crop(resize(high, 900, 4000), 450, 0, 3, 4000)).toEqual(resize(crop(high, 450, 0, 3, 6000), 3, 4000))
 })
 
 test("equal size returns the image itself, and no call changes its input", () => {

@@ -6,7 +6,7 @@
  *
  * Source: Pillow 10.1, Resample.c (the arithmetic, not the text).
  */
-import { InputError } from "../util/index.ts"
+import { InputError, runAtOnce } from "../util/index.ts"
 import { checkPixels, type RgbImage } from "./rgb-image.ts"
 
 /** Part of an image in pixels, right and bottom exclusive; fractions are allowed. */
@@ -17,6 +17,8 @@ const ONE = 2 ** FRACTION_BITS
 const HALF = 2 ** (FRACTION_BITS - 1)
 const SUPPORT = 2 // the cubic kernel ends here
 const A = -0.5
+/** Pixels times weights of one step: a tenth of a second, where a photo of 12 megapixels takes half of one and more. */
+const STEP_PRODUCTS = 2 ** 24
 
 /** Which inputs make each output of one axis, and with which fixed-point weights. */
 type AxisWeights = {
@@ -69,12 +71,30 @@ function clip(fixed: number): number {
   return Math.min(Math.max(fixed >> FRACTION_BITS, 0), 255)
 }
 
+/** Rows of one step. */
+const rowsPerStep = (outputs: number, taps: number) => Math.max(1, Math.floor(STEP_PRODUCTS / (outputs * taps)))
+
 /** Input rows [rowFrom, rowTo) to rows of `outputs` pixels. */
-function horizontalPass(image: RgbImage, axis: AxisWeights, rowFrom: number, rowTo: number): Uint8Array {
+function* horizontalPass(
+  image: RgbImage,
+  axis: AxisWeights,
+  rowFrom: number,
+  rowTo: number,
+): Generator<void, Uint8Array, void> {
+  const width = axis.first.length * 3
+  const out = new Uint8Array((rowTo - rowFrom) * width)
+  const perStep = rowsPerStep(axis.first.length, axis.taps)
+  for (let y = rowFrom; y < rowTo; y += perStep) {
+    if (y > rowFrom) yield
+    narrowRows(image, axis, y, Math.min(rowTo, y + perStep), out.subarray((y - rowFrom) * width))
+  }
+  return out
+}
+
+function narrowRows(image: RgbImage, axis: AxisWeights, rowFrom: number, rowTo: number, out: Uint8Array): void {
   const { data } = image
   const { taps, first, count, weights } = axis
   const outputs = first.length
-  const out = new Uint8Array((rowTo - rowFrom) * outputs * 3)
   let o = 0
   for (let y = rowFrom; y < rowTo; y++) {
     const row = y * image.width * 3
@@ -97,16 +117,34 @@ function horizontalPass(image: RgbImage, axis: AxisWeights, rowFrom: number, row
       out[o++] = clip(blue)
     }
   }
-  return out
 }
 
 /** Rows of `stride` bytes, the first of which is input row `rowFrom`; whole rows at a time keep memory access in order. */
-function verticalPass(data: Uint8Array, stride: number, axis: AxisWeights, rowFrom: number): Uint8Array {
-  const { taps, first, count, weights } = axis
-  const outputs = first.length
+function* verticalPass(
+  data: Uint8Array,
+  stride: number,
+  axis: AxisWeights,
+  rowFrom: number,
+): Generator<void, Uint8Array, void> {
+  const outputs = axis.first.length
   const out = new Uint8Array(outputs * stride)
+  const perStep = rowsPerStep(stride / 3, axis.taps)
+  for (let y = 0; y < outputs; y += perStep) {
+    if (y > 0) yield
+    flattenRows({ data, stride, rowFrom }, axis, y, Math.min(outputs, y + perStep), out)
+  }
+  return out
+}
+
+function flattenRows(
+  { data, stride, rowFrom }: { readonly data: Uint8Array; readonly stride: number; readonly rowFrom: number },
+  { taps, first, count, weights }: AxisWeights,
+  from: number,
+  to: number,
+  out: Uint8Array,
+): void {
   const sums = new Int32Array(stride)
-  for (let y = 0; y < outputs; y++) {
+  for (let y = from; y < to; y++) {
     sums.fill(HALF)
     let row = (first[y]! - rowFrom) * stride
     const start = y * taps
@@ -124,10 +162,9 @@ function verticalPass(data: Uint8Array, stride: number, axis: AxisWeights, rowFr
       const weight = weights[w]!
       for (let i = 0; i < stride; i++) sums[i] = (sums[i]! + Math.imul(data[row + i]!, weight)) | 0
     }
-    const to = y * stride
-    for (let i = 0; i < stride; i++) out[to + i] = clip(sums[i]!)
+    const at = y * stride
+    for (let i = 0; i < stride; i++) out[at + i] = clip(sums[i]!)
   }
-  return out
 }
 
 /**
@@ -136,6 +173,16 @@ function verticalPass(data: Uint8Array, stride: number, axis: AxisWeights, rowFr
  * @throws InputError when a side is not a positive whole number or the box leaves the image
  */
 export function resize(image: RgbImage, width: number, height: number, box?: ResizeBox): RgbImage {
+  return runAtOnce(resizeSteps(image, width, height, box))
+}
+
+/** {@link resize} in steps of bounded length. */
+export function* resizeSteps(
+  image: RgbImage,
+  width: number,
+  height: number,
+  box?: ResizeBox,
+): Generator<void, RgbImage, void> {
   checkPixels("resize", image, 3)
   if (!Number.isSafeInteger(width) || !Number.isSafeInteger(height) || width < 1 || height < 1) {
     throw new InputError(`resize: expected a target of at least 1x1 whole pixels, got ${width}x${height} (round first)`)
@@ -157,7 +204,8 @@ export function resize(image: RgbImage, width: number, height: number, box?: Res
   const rowFrom = rows && horizontal ? rows.first[0]! : 0
   const rowTo = rows && horizontal ? rows.first[last]! + rows.count[last]! : image.height
   const narrowed = horizontal
-    ? horizontalPass(image, axisWeights(image.width, left, right, width), rowFrom, rowTo)
+    ? yield* horizontalPass(image, axisWeights(image.width, left, right, width), rowFrom, rowTo)
     : image.data
-  return { width, height, data: rows ? verticalPass(narrowed, width * 3, rows, rowFrom) : narrowed }
+  if (!rows) return { width, height, data: narrowed }
+  return { width, height, data: yield* verticalPass(narrowed, width * 3, rows, rowFrom) }
 }

@@ -81,7 +81,7 @@ async function* encodeImages({ vision }: EmbedParts, prompt: Prompt): Steps<{ re
   let left = imageSpans.length
   for (const image of images) {
     if (left === 0) break
-    const strips = stripsOf(vision.process([image], { maxSliceNums })).slice(0, left)
+    const strips = stripsOf([yield* vision.processSteps(image, { maxSliceNums })]).slice(0, left)
     yield
     parts.push(yield* vision.encode(strips))
     left -= strips.length

@@ -7,6 +7,7 @@ import {
   type PatchStrip,
   type ProcessedImage,
   type ProcessOptions,
+  processImageSteps,
   processImages,
   type RgbImage,
   type Size,
@@ -95,6 +96,12 @@ export class VisionEncoder {
     for (const image of images) this.checkSize(image, options)
     const { image } = this.parts
     return processImages(images, image, options)
+  }
+
+  /** {@link process} of one image, in steps of bounded length. */
+  *processSteps(image: RgbImage, options: ProcessOptions = {}): Generator<void, ProcessedImage, void> {
+    this.checkSize(image, options)
+    return yield* processImageSteps(image, this.parts.image, options)
   }
 
   /**

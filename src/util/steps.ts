@@ -12,6 +12,14 @@ export async function runSteps<T>(steps: Steps<T>, signal?: AbortSignal): Promis
   }
 }
 
+/** Runs steps of computing alone, which nobody has to wait for between them. */
+export function runAtOnce<T>(steps: Generator<void, T, void>): T {
+  for (;;) {
+    const { done, value } = steps.next()
+    if (done) return value
+  }
+}
+
 /** Steps inside a generator that yields values as well: each is a step without one. Left early, the steps end too. */
 export async function* inSteps<T>(steps: Steps<T>): AsyncGenerator<undefined, T, void> {
   try {
