@@ -8,6 +8,7 @@ import type { CallParts } from "./call.ts"
 import type { Room } from "./conversation-state.ts"
 import { type Heard, UNIT_SAMPLES } from "./ears.ts"
 import type { OmniModel } from "./model.ts"
+import { checkTextSize } from "./text-size.ts"
 import { turnDetectorOf } from "./turn-gate.ts"
 import type { CallEvent, CallOptions, Sound } from "./types.ts"
 
@@ -71,6 +72,7 @@ export function checkCall({ model, vad }: CallParts, options: CallOptions): void
   among("mode", mode, ["omni", "audio_assistant", "audio_roleplay", "default"])
   among("language", language, ["en", "zh"])
   among("perceive", perceive, ["always", "speech"])
+  checkTextSize("instructions", [options.instructions], model.language.config.maxPositionEmbeddings)
   if (turns) turnDetectorOf(turns)
   if (turns && !vad) throw new ConfigError("turns: expected a model for voice activity, got none (leave turns out)")
   if (!voice) return

@@ -1,5 +1,5 @@
 /** @file Input that cannot be read is refused once, and is not in the way of what comes after it. */
-import { beforeAll, describe, expect, test } from "vitest"
+import { beforeAll, describe, expect, test, vi } from "vitest"
 import { openGoldenSet } from "../../test/parity/golden-set.ts"
 import { loadPromptParts } from "../../test/parity/prompts.ts"
 import type { PromptParts, VisionEncoder } from "../inference/index.ts"
@@ -26,7 +26,7 @@ const vision = {
   checkSize: ({ height }: { height: number }) => {
     if (height > 1000) throw new InputError("image: too narrow")
   },
-  process: () => {
+  processSteps: () => {
     throw new InputError("image: not to be seen")
   },
 } as unknown as VisionEncoder
@@ -45,6 +45,23 @@ const ask = (call: Call) => all(call.respond({ speak: false, maxNewTokens: 2 }))
 const questionOf = (model: MockModel) => prompts.tokenizer.decode(model.seen.at(-1)!.filter((id) => id >= 0))
 
 describe("what cannot be read", () => {
+  test("is refused by its size where no context can hold it, before its tokens are counted", async () => {
+    const [call, model] = await open()
+    const encode = vi.spyOn(prompts.tokenizer, "encode")
+    const much = "no ".repeat(4000)
+    const refused = "expected at most 8192 bytes of text for a context of 512 positions, got more (shorten it)"
+    expect(() => call.push({ pcm: second(), text: much })).toThrow(`call.push: text: ${refused}`)
+    expect(() => call.push({ text: "字".repeat(3000) })).toThrow(`call.push: text: ${refused}`)
+    await expect(runSteps(call.append({ role: "tool", text: much }))).rejects.toThrow(`call.append: ${refused}`)
+    await expect(all(call.respond({ instructions: much }))).rejects.toThrow(`respond.instructions: ${refused}`)
+    await expect(open({ instructions: "no ".repeat(100_000) })).rejects.toThrow("instructions: expected at most")
+    expect(Math.max(0, ...encode.mock.calls.map(([text]) => text.length))).toBeLessThan(8192)
+    encode.mockRestore()
+    call.push({ text: "first" })
+    await ask(call)
+    expect(questionOf(model)).toMatch(/user\nfirst<\|im_end\|>/)
+  })
+
   test("is refused once by what reads it, and what lies around it is kept", async () => {
     const [call, model] = await open()
     for (const text of ["first", TOO_LONG, " second"]) call.push({ text })

@@ -16,6 +16,7 @@ import { ANSWER_ROOM, Conversation } from "./conversation.ts"
 import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 import { InputReader, UNITS_TOGETHER } from "./input-reader.ts"
 import type { OmniModel } from "./model.ts"
+import { checkTextSize } from "./text-size.ts"
 import { gateOf, type TurnGate, type TurnGateData } from "./turn-gate.ts"
 import type {
   AnswerEvent,
@@ -102,6 +103,7 @@ export class Call {
    */
   push(input: CallInput): CallEvent[] {
     const { vision, audio } = this.parts.model.perception
+    checkTextSize("call.push: text", [input.text], this.reader.room.limit)
     if (input.frame) checkFrame(vision, input.frame, this.reader.lastFrameSlices)
     for (const picture of input.pictures ?? []) checkFrame(vision, picture, 1)
     if (input.pcm && !audio)
@@ -158,6 +160,8 @@ export class Call {
 
   /** Adds a message that was not spoken now, all of it or nothing. @throws InputError for damaged sound */
   async *append(message: AppendedMessage): Steps<void> {
+    const { text, toolCalls = [] } = message
+    checkTextSize("call.append", [text, ...toolCalls.map((call) => call.arguments)], this.reader.room.limit)
     this.conversation.unmark()
     this.conversation.mark()
     this.appending = true
@@ -241,6 +245,7 @@ export class Call {
 
   /** What an answer is made with. @throws InputError for wrong options, ConfigError when the model cannot speak */
   check(options: RespondOptions): ReturnType<typeof answerWith> {
+    checkTextSize("respond.instructions", [options.instructions], this.reader.room.limit)
     return answerWith(this.parts.model, this.options, options)
   }
 

@@ -1,5 +1,5 @@
 /** @file Whole chats in words: on the recorded checkpoint as it is, and with a model that says what the test wants. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest"
 import { openGoldenSet } from "../../test/parity/golden-set.ts"
 import { loadLanguageModel } from "../../test/parity/language-model.ts"
 import { loadPromptParts } from "../../test/parity/prompts.ts"
@@ -83,6 +83,17 @@ describe("on the recorded checkpoint", () => {
     const run = async (seed: number) =>
       (await collect(parts, { ...HELLO, temperature: 0, maxNewTokens: 6, seed })).end.text
     expect(await run(1)).toBe(await run(2))
+  })
+
+  test("a text that no context can hold is refused by its size", async () => {
+    const context = parts.language.config.maxPositionEmbeddings
+    const encode = vi.spyOn(parts.prompts.tokenizer, "encode")
+    const content = [{ type: "text" as const, text: "x".repeat(8 * context) }]
+    const messages = [1, 2, 3].map(() => ({ role: "user" as const, content }))
+    const refused = `messages: expected at most ${16 * context} bytes of text for a context of ${context} positions`
+    await expect(collect(parts, { messages })).rejects.toThrow(refused)
+    expect(encode).not.toHaveBeenCalled()
+    encode.mockRestore()
   })
 
   test("a conversation that does not fit is refused before any text", async () => {

@@ -22,6 +22,7 @@ import { answerForm, canBeSpoken, checkAnswer } from "./answer-options.ts"
 import { BEHAVIOURS } from "./behaviour.ts"
 import { UNIT_SAMPLES } from "./ears.ts"
 import { type OmniModel, voiceOf } from "./model.ts"
+import { checkTextSize } from "./text-size.ts"
 import type { AnswerEvent, ChatMessage, ChatOptions, ContentPart } from "./types.ts"
 import type { VoiceCache } from "./voices.ts"
 
@@ -60,6 +61,7 @@ export async function* omniChat(
   if (speak) voiceOf(model)
   using form = await answerForm(model, options.format, tools)
   const startMs = now()
+  checkTextSize("messages", textsOf(options), model.language.config.maxPositionEmbeddings)
   const prompt = chatPrompt(model.prompts, options.messages.map(messageOf), {
     useTtsTemplate: speak,
     tools: tools.map((tool) => ({ type: "function", function: tool })),
@@ -136,11 +138,16 @@ function hasVoicePrompt([, second]: readonly ChatMessage[], clipMessages: readon
   return asks && clipMessages.length > 0 && clipMessages.every((message) => message === 0)
 }
 
+function textsOf({ messages }: Pick<ChatOptions, "messages">): string[] {
+  return messages.flatMap(({ content, toolCalls = [] }) => [
+    ...(typeof content === "string" ? [content] : content.flatMap((part) => (part.type === "text" ? [part.text] : []))),
+    ...toolCalls.map((call) => call.arguments),
+  ])
+}
+
 /** The language that the latest text is written in. */
 function languageOf(messages: readonly ChatMessage[]): SpokenLanguage {
-  const texts = messages.flatMap(({ content }) =>
-    typeof content === "string" ? [content] : content.flatMap((part) => (part.type === "text" ? [part.text] : [])),
-  )
+  const texts = textsOf({ messages: messages.map(({ role, content }) => ({ role, content })) })
   const latest = texts.findLast((text) => /[a-zA-Z\u4e00-\u9fff]/.test(text))
   return latest === undefined ? "english" : detectLanguage(latest)
 }
