@@ -15,6 +15,7 @@ export const AUDIO_FORMAT_NAMES = "WAV, MP3, FLAC, Ogg Vorbis or Ogg Opus"
 const FOREIGN: readonly { readonly name: string; readonly offset: number; readonly text: string }[] = [
   { name: "MP4 or M4A (AAC)", offset: 4, text: "ftyp" },
   { name: "WebM or Matroska", offset: 0, text: "\x1aE\xdf\xa3" },
+  { name: "AVI", offset: 8, text: "AVI " },
   { name: "AIFF", offset: 0, text: "FORM" },
   { name: "CAF", offset: 0, text: "caff" },
   { name: "WMA", offset: 0, text: "0&\xb2u" },
@@ -35,7 +36,9 @@ export function sniffAudio(bytes: Uint8Array, where: string): AudioFormat {
   if (bytes.length === 0) throw fail("0 bytes", "check where the file comes from")
   const start = withoutId3(bytes)
   const magic = textAt(start, 0, 4)
-  if (magic === "RIFF" || magic === "RF64" || magic === "BW64") {
+  // AVI and WebP are RIFF files as well; a header that is cut off before it says so is told by the reader.
+  const isWave = start.length < 12 || textAt(start, 8, 4) === "WAVE"
+  if (isWave && (magic === "RIFF" || magic === "RF64" || magic === "BW64")) {
     const tag = foreignWavFormat(start)
     if (tag === undefined) return "wav"
     throw fail(`WAV of format 0x${tag.toString(16)}`, "convert it to 16-bit PCM, or read it through ffmpeg")

@@ -174,6 +174,7 @@ test.each([
   ["WebM", text("\x1aE\xdf\xa3........"), "got WebM or Matroska (convert it first, or read it through ffmpeg)"],
   ["Ogg with Speex", text(`OggS${"\0".repeat(22)}\x01\x50Speex   `), "got Ogg with another codec"],
   ["ADPCM in WAV", adpcm(), "got WAV of format 0x11 (convert it to 16-bit PCM, or read it through ffmpeg)"],
+  ["AVI", text("RIFF....AVI LIST"), "got AVI (convert it first, or read it through ffmpeg)"],
   ["text", text("hello there"), "got 11 bytes that begin with 68 65 6c 6c 6f 20 74 68 (convert it first)"],
 ])("refuses %s", async (_, bytes, message) => {
   const failure = decodeAudio(bytes, { source: "upload" })

@@ -68,8 +68,8 @@ describe("odd files", () => {
     ],
     ["half a header", () => ({ audio: written("cut.wav", wav(noise).subarray(0, 20)) }), /cut\.wav: expected /],
     ["text", () => ({ audio: written("notes.txt", "buy milk\n") }), /notes\.txt: expected /],
-    ["a folder as sound", () => ({ audio: folder }), /expected a file, got something else/],
-    ["a device", () => ({ audio: "/dev/null" }), /^\/dev\/null: expected a file, got something else/],
+    ["a folder as sound", () => ({ audio: folder }), /expected a file, got a folder/],
+    ["a device", () => ({ audio: "/dev/null" }), /^\/dev\/null: expected a file, got a device/],
     ["nothing to see", () => ({ video: "/nowhere.mp4" }), /^\/nowhere\.mp4: expected a file or folder, got: ENOENT/],
     ["an empty folder", () => ({ video: empty }), /expected 1 to 100000 PNG, JPEG or WebP files, got 0/],
     [

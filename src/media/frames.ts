@@ -1,4 +1,5 @@
 /** @file Pictures without ffmpeg: one image file, or a folder of them, one a second in the order of their numbers. */
+import { constants, type Stats } from "node:fs"
 import { type FileHandle, open, readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { decodeImage } from "../image/index.node.ts"
@@ -37,8 +38,7 @@ export async function readImageFile(file: string, behaviour: ImageBehaviour): Pr
 /** @throws InputError when the file is missing, no plain file, or larger than `maxBytes` */
 export async function readBounded(file: string, maxBytes: number): Promise<Uint8Array> {
   await using handle = await openFile(file)
-  const info = await handle.stat()
-  if (!info.isFile()) throw new InputError(`${file}: expected a file, got something else (check the path)`)
+  const info = checkFile(file, await handle.stat())
   if (info.size > maxBytes) {
     throw new InputError(`${file}: expected at most ${maxBytes} bytes, got ${info.size} (cut it first)`)
   }
@@ -48,15 +48,27 @@ export async function readBounded(file: string, maxBytes: number): Promise<Uint8
 /** The first bytes of a file, enough to tell its format. */
 export async function firstBytes(file: string, count: number): Promise<Uint8Array> {
   await using handle = await openFile(file)
-  const info = await handle.stat()
-  if (!info.isFile()) throw new InputError(`${file}: expected a file, got something else (check the path)`)
+  checkFile(file, await handle.stat())
   const { buffer, bytesRead } = await handle.read(new Uint8Array(count), 0, count, 0)
   return buffer.subarray(0, bytesRead)
 }
 
+function checkFile(file: string, info: Stats): Stats {
+  if (info.isFile()) return info
+  const [got, advice] = info.isDirectory()
+    ? ["a folder", "name a file in it"]
+    : info.isFIFO() || info.isSocket()
+      ? ["a pipe", "write it to a file first"]
+      : ["a device", "check the path"]
+  throw new InputError(`${file}: expected a file, got ${got} (${advice})`)
+}
+
+/** A pipe that nobody writes to would hold a plain open, and the whole process, for ever. */
+const READ_AT_ONCE = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+
 async function openFile(file: string): Promise<FileHandle> {
   try {
-    return await open(file)
+    return await open(file, READ_AT_ONCE)
   } catch (cause) {
     throw new InputError(`${file}: expected a readable file, got: ${errorText(cause)} (check the path)`, { cause })
   }

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -119,7 +120,6 @@ describeFfmpeg("videos", () => {
     ["text", Buffer.from("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")],
     ["a list of other files", Buffer.from("ffconcat version 1.0\nfile 'silent.mkv'\n")],
     ["noise", Buffer.from(Array.from({ length: 5000 }, (_, i) => (i * i * 7919) % 251))],
-    ["nothing", Buffer.alloc(0)],
   ])("that are %s are refused", async (name, bytes) => {
     const path = at(`${name}.mp4`)
     writeFileSync(path, bytes)
@@ -170,8 +170,11 @@ describeFfmpeg("videos", () => {
     expect(Math.abs(pcm.length - 16_000)).toBeLessThan(1100)
     await expect(readAudioFile(at("plain.mkv"))).rejects.toThrow("plain.mkv: expected sound, got none (choose another")
     makeMedia(...sineSource(1), "-c:a", "adpcm_ima_wav", at("adpcm.wav"))
-    const compressed = await readAudioFile(at("adpcm.wav"))
-    expect(Math.abs(compressed.pcm.length - 16_000)).toBeLessThan(1100)
+    makeMedia(...clock(1, 5), ...sineSource(1), at("old.avi")) // RIFF, and no WAV
+    for (const name of ["adpcm.wav", "old.avi"]) {
+      const compressed = await readAudioFile(at(name))
+      expect(Math.abs(compressed.pcm.length - 16_000)).toBeLessThan(1100)
+    }
   })
 })
 
@@ -197,6 +200,17 @@ test("sound that we decode needs no ffmpeg", async () => {
   await expect(readAudioFile(at("nothing.wav"), { programs })).rejects.toThrow(
     "nothing.wav: expected a readable file, got: ENOENT",
   )
-  await expect(readAudioFile(folder, { programs })).rejects.toThrow(InputError)
+  await expect(openVideo(at("empty.wav"), { programs })).rejects.toThrow(
+    "empty.wav: expected pictures or sound, got 0 bytes (check where the file comes from)",
+  )
+  await expect(readAudioFile(folder, { programs })).rejects.toThrow("expected a file, got a folder (name a file in it)")
   await expect(readAudioFile(at("tone.wav"), { maxSeconds: 0.1 })).rejects.toThrow("expected at most 0.1 s of sound")
+})
+
+test.skipIf(process.platform === "win32")("a pipe that nobody writes to is refused at once", async () => {
+  execFileSync("mkfifo", [at("pipe.wav")])
+  const message = "pipe.wav: expected a file, got a pipe (write it to a file first)"
+  await expect(readAudioFile(at("pipe.wav"))).rejects.toThrow(message)
+  await expect(openVideo(at("pipe.wav"))).rejects.toThrow(message)
+  await expect(readAudioFile("/dev/zero")).rejects.toThrow("/dev/zero: expected a file, got a device (check the path)")
 })

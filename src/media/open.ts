@@ -48,8 +48,10 @@ export async function openVideo(path: string, options: MediaOptions = {}): Promi
   })
   if (info.isDirectory())
     return { ...ofImages(await frameFiles(path), path, { maxSeconds, behaviour }), isStill: false }
-  if (isImage(await firstBytes(path, 16)))
-    return { ...ofImages([path], path, { maxSeconds, behaviour }), isStill: true }
+  const start = await firstBytes(path, 16)
+  if (start.length === 0)
+    throw new InputError(`${path}: expected pictures or sound, got 0 bytes (check where the file comes from)`)
+  if (isImage(start)) return { ...ofImages([path], path, { maxSeconds, behaviour }), isStill: true }
   const running = { source: path, signal }
   const media = await probeMedia(path, programs, running)
   checkSeconds(path, media.seconds ?? 0, maxSeconds)
