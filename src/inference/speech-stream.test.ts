@@ -184,3 +184,13 @@ test("a whole answer: chunks of text with a call after each, then calls alone", 
   expect(frames).toHaveLength(110)
   expect(calls).toEqual([25, 25, 25, 25, 11]) // 15 chances to end in each
 })
+
+test("a whole answer is what stands between the last mark of its beginning and the first of its end", async () => {
+  const said = (answer: string) => {
+    const options = { ...SMALL_TEXT, sampling: OPEN, draw: endingAfter(20) }
+    return runSteps(speakWhole(decoder, VOICE, answer, options))
+  }
+  const marked = await said("no<|tts_bos|>never<|tts_bos|>It is 3.<|tts_eos|>not<|tts_eos|> this")
+  expect(marked).toEqual(await said("It is 3."))
+  expect(marked).not.toEqual(await said("no"))
+})

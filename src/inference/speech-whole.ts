@@ -2,7 +2,7 @@
  * @file Speaking an answer that is known as a whole: the same decoder, all of its sound in one decode at the end.
  * Source: _generate_mel_spec (modeling_minicpmo.py), the `chat` path; unlike the stream it spells no digits.
  */
-import { type TtsPromptLayout, type TtsTokenizer, ttsPrompt } from "../tokenizer/index.ts"
+import { TTS_BOS, TTS_EOS, type TtsPromptLayout, type TtsTokenizer, ttsPrompt } from "../tokenizer/index.ts"
 import type { Steps } from "../util/index.ts"
 import type { CodeFrame, CodeSampling, Draw } from "./code-sampler.ts"
 import { type SpeechDecoder, textChunk } from "./speech-decoder.ts"
@@ -19,6 +19,7 @@ export type WholeSpeechOptions = {
 /**
  * Draws the frames of an answer; text beyond the slots is left out. Each `next()` is one step.
  * @param speakerState the language model's normed hidden state at `<|spk|>`  // [D']
+ * @param answer of which is said what follows the last `<|tts_bos|>`, up to the first `<|tts_eos|>` after it
  * @param onCall hears how many frames each call drew
  */
 export async function* speakWhole(
@@ -30,7 +31,8 @@ export async function* speakWhole(
 ): Steps<readonly CodeFrame[]> {
   const { config } = decoder
   const { speaker } = await decoder.speaker(speakerState)
-  const { ids, textTokens } = ttsPrompt(tokenizer, layout, answer)
+  const said = answer.split(TTS_BOS).at(-1)!.split(TTS_EOS)[0]!
+  const { ids, textTokens } = ttsPrompt(tokenizer, layout, said)
   let state = decoder.init()
   const chunks = Math.ceil((audioStart(config) + 1) / config.textChunkSize)
   for (let chunk = 0; !state.finished; chunk++) {

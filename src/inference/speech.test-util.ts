@@ -45,8 +45,8 @@ export const SMALL_DVAE: DvaeConfig = {
   channels: 8,
   codebooks: 4,
   digits: 4,
-  encoder: { ...stack, outer: 16 },
-  decoder: stack,
+  encoder: { ...stack, inner: 7, outer: 16 },
+  decoder: { ...stack, outer: 9 },
 }
 export const SMALL_VOCOS: VocosConfig = {
   melBins: 7,

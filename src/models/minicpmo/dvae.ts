@@ -97,12 +97,12 @@ const stackSpec = (c: DvaeStackConfig) => ({
 export const dvaeSpec = (c: DvaeConfig) => ({
   coef: weightSpec([1, c.melBins, 1], { mean: 1 }),
   downsampleConv: {
-    0: conv1dSpec(c.melBins, c.channels, 3),
-    2: conv1dSpec(c.channels, c.channels, 4),
+    0: conv1dSpec(c.melBins, c.encoder.inner, 3),
+    2: conv1dSpec(c.encoder.inner, c.encoder.inner, 4),
   },
   encoder: stackSpec(c.encoder),
   decoder: stackSpec(c.decoder),
-  outConv: unbiasedConv1dSpec(c.channels, c.melBins, 3),
+  outConv: unbiasedConv1dSpec(c.decoder.outer, c.melBins, 3),
   vqLayer: {
     quantizer: {
       rvqs: Array.from({ length: GROUPS }, () => ({
