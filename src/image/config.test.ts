@@ -13,6 +13,12 @@ test("the settings come from the file", () => {
   expect(config.tokens.featureSize).toBe(file.image_feature_size)
 })
 
+test("absent keys take the official processor's defaults: images are not numbered then", () => {
+  expect(parseImageConfig({})).toEqual({ ...parseImageConfig(file), useImageId: false })
+  const { slice_mode, unk, norm_std, ...rest } = file
+  expect(parseImageConfig(rest)).toEqual(parseImageConfig(file))
+})
+
 test("a placeholder uses the names and counts of the config", () => {
   const { tokens } = parseImageConfig({
     ...file,
@@ -33,7 +39,7 @@ test("a placeholder uses the names and counts of the config", () => {
 test.each([
   [{ patch_size: 0 }, "patch_size to be a positive whole number, got 0"],
   [{ slice_mode: "yes" }, 'slice_mode to be true or false, got "yes"'],
-  [{ unk: undefined }, "unk to be a non-empty string, got nothing"],
+  [{ unk: "" }, 'unk to be a non-empty string, got ""'],
   [{ norm_std: [1, 0, 1] }, "norm_std to be 3 positive numbers, got [1,0,1]"],
   [{ norm_mean: [1, 0] }, "norm_mean to be 3 numbers, got [1,0]"],
 ])("error %j", (change, expected) => {
@@ -42,6 +48,7 @@ test.each([
   )
 })
 
-test("something that is no object names the first missing key", () => {
-  expect(() => parseImageConfig(null)).toThrow("preprocessor_config.json: expected scale_resolution to be")
+test("something that is no object is refused", () => {
+  expect(() => parseImageConfig(null)).toThrow("preprocessor_config.json: expected an object, got null")
+  expect(() => parseImageConfig([1])).toThrow("preprocessor_config.json: expected an object, got [1]")
 })

@@ -12,17 +12,40 @@ export type ImageConfig = SliceSettings & {
   readonly tokens: PlaceholderTokens
 }
 
+/** What the official processor takes for keys that a file leaves out. */
+const DEFAULTS: { readonly [key: string]: unknown } = {
+  scale_resolution: 448,
+  patch_size: 14,
+  max_slice_nums: 9,
+  slice_mode: true,
+  use_image_id: false,
+  image_feature_size: 64,
+  norm_mean: [0.5, 0.5, 0.5],
+  norm_std: [0.5, 0.5, 0.5],
+  im_start: "<image>",
+  im_end: "</image>",
+  slice_start: "<slice>",
+  slice_end: "</slice>",
+  im_id_start: "<image_id>",
+  im_id_end: "</image_id>",
+  unk: "<unk>",
+}
+
 /**
- * Reads the image settings of a parsed `preprocessor_config.json`; other keys (audio) are left alone.
+ * Reads the image settings of a parsed `preprocessor_config.json`; absent keys take the official processor's defaults, other
+ * keys (audio) are left alone.
  * @param source the file's name, for errors
- * @throws ConfigError naming the key that is missing or wrong
+ * @throws ConfigError naming the key that is wrong, or when the file is no object
  */
 export function parseImageConfig(json: unknown, source = "preprocessor_config.json"): ImageConfig {
-  const values = (typeof json === "object" && json !== null ? json : {}) as Record<string, unknown>
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new ConfigError(`${source}: expected an object, got ${JSON.stringify(json)} (take the model's own file)`)
+  }
+  const values = json as Record<string, unknown>
   const read = <T>(key: string, expected: string, is: (value: unknown) => value is T): T => {
-    const value = values[key]
+    const value = values[key] ?? DEFAULTS[key]
     if (is(value)) return value
-    const got = value === undefined ? "nothing" : JSON.stringify(value)
+    const got = JSON.stringify(value)
     throw new ConfigError(`${source}: expected ${key} to be ${expected}, got ${got} (take the model's own file)`)
   }
   const count = (key: string) =>

@@ -1,11 +1,12 @@
 /** @file Cases `llm*`: prefill whole and in pieces, greedy steps, left-padded batches, the sampler's distribution. */
 
-import { readJsonObject } from "../../src/checkpoint/index.ts"
+import { readJsonObject, readText } from "../../src/checkpoint/index.ts"
 import { readComponent } from "../../src/inference/component-weights.ts"
 import { argMax, candidates, LanguageModel, processLogits } from "../../src/inference/index.ts"
 import { LLM_PREFIX, parseQwen2Config, qwen2Slot, qwen2Spec } from "../../src/models/minicpmo/index.ts"
 import type { Executor, KvCache } from "../../src/runtime/index.ts"
 import { f32, f32Data, type HostTensor, tensor } from "../../src/tensor/index.ts"
+import { readTokenizer, terminatorIds } from "../../src/tokenizer/index.ts"
 import { runSteps } from "../../src/util/index.ts"
 import { type GoldenSet, readArrays } from "./golden-set.ts"
 import type { CaseRunner } from "./runner.ts"
@@ -111,8 +112,8 @@ const sampling: CaseRunner = async ({ set, golden, executor }, report) => {
   const { inputs, outputs } = await readArrays(set, golden)
   const { params } = golden
   const model = await loadLanguageModel(set, executor)
-  const generationConfig = await readJsonObject(set.checkpointFolder, "generation_config.json")
-  const terminators = [generationConfig.eos_token_id as number | number[]].flat()
+  const { tokenizer } = await readTokenizer({ readText: (path) => readText(set.checkpointFolder, path) })
+  const terminators = terminatorIds(tokenizer)
   const options = {
     temperature: params.temperature as number,
     topK: params.top_k as number,

@@ -31,6 +31,15 @@ test("the official file; absent fields take the official classes' defaults", () 
   })
 })
 
+test("sizes that a file leaves out are those of the official class", () => {
+  const sizes = { hiddenSize: 384, numLayers: 4, numHeads: 6, ffnSize: 1536 }
+  expect(parseAudioConfig({ hidden_size: 8, audio_config: {} })).toMatchObject(sizes)
+  expect(parseAudioConfig({ hidden_size: 8, audio_config: { encoder_layers: 2 } })).toMatchObject({
+    ...sizes,
+    numLayers: 2,
+  })
+})
+
 test("wrong fields are named", () => {
   const refused = (json: unknown, text: string) => {
     expect(() => parseAudioConfig(json)).toThrow(ConfigError)

@@ -5,13 +5,14 @@ import { configError } from "./config.ts"
 
 const size = z.int().positive()
 
+// Absent fields take the defaults of the official configuration classes: files that are saved again leave them out.
 const towerFields = z.object({
-  hidden_size: size,
-  intermediate_size: size,
-  num_hidden_layers: size,
-  num_attention_heads: size,
-  image_size: size,
-  patch_size: size,
+  hidden_size: size.default(768),
+  intermediate_size: size.default(3072),
+  num_hidden_layers: size.default(12),
+  num_attention_heads: size.default(12),
+  image_size: size.default(224),
+  patch_size: size.default(16),
   num_channels: z.literal(3).default(3),
   hidden_act: z.literal("gelu_pytorch_tanh").default("gelu_pytorch_tanh"),
   layer_norm_eps: z.number().positive().default(1e-6),
@@ -20,14 +21,17 @@ const towerFields = z.object({
 const visionFields = z.object({
   vision_config: towerFields,
   hidden_size: size,
-  query_num: size,
-  patch_size: size,
-  drop_vision_last_layer: z.boolean(),
+  query_num: size.default(64),
+  patch_size: size.optional(), // that of the tower
+  drop_vision_last_layer: z.boolean().default(true),
   vision_batch_size: size.default(16),
-  use_image_id: z.boolean(),
-  slice_mode: z.boolean(),
-  slice_config: z.object({ max_slice_nums: size }),
+  use_image_id: z.boolean().default(true),
+  slice_mode: z.boolean().default(true),
+  slice_config: z.object({ max_slice_nums: size.default(9) }).nullish(),
 })
+
+/** Slices of a config without settings for them: the overview alone. */
+const WITHOUT_SLICES = 1
 
 /** Width of one head of the resampler, fixed by the official code. */
 const RESAMPLER_HEAD_SIZE = 128
@@ -97,8 +101,9 @@ export function parseVisionConfig(json: unknown, source = "config.json"): Vision
   if (tower.image_size < tower.patch_size) {
     complain("vision_config.image_size", `at least one patch of ${tower.patch_size}`, tower.image_size)
   }
-  if (tower.patch_size !== c.patch_size) {
-    complain("vision_config.patch_size", `patch_size ${c.patch_size}`, tower.patch_size)
+  const { patch_size: patchSize = tower.patch_size } = c
+  if (tower.patch_size !== patchSize) {
+    complain("vision_config.patch_size", `patch_size ${patchSize}`, tower.patch_size)
   }
   if (c.hidden_size % RESAMPLER_HEAD_SIZE !== 0) {
     complain("hidden_size", `a multiple of ${RESAMPLER_HEAD_SIZE} (the resampler's head size)`, c.hidden_size)
@@ -126,8 +131,8 @@ export function parseVisionConfig(json: unknown, source = "config.json"): Vision
     visionBatchSize: c.vision_batch_size,
     processor: {
       featureSize: c.query_num,
-      patchSize: c.patch_size,
-      maxSliceNums: c.slice_config.max_slice_nums,
+      patchSize,
+      maxSliceNums: c.slice_config?.max_slice_nums ?? WITHOUT_SLICES,
       sliceMode: c.slice_mode,
       useImageId: c.use_image_id,
     },
