@@ -258,6 +258,23 @@ describe("cache", () => {
     expect(exact.capacity).toBe(1)
   })
 
+  test("slots grow one by one as they are used, so that no step of a pass grows all of them", () => {
+    const cache = new KvCache(SPEC, 1, 4)
+    stage(cache, 4, newRows(1, 4, undefined, counter()).staged)
+    cache.advance(4)
+    const before = contents(cache)
+    const bytes = (capacity: number, { kvHeads, headSize }: (typeof SPEC)[number]) =>
+      capacity * kvHeads * headSize * 2 * 4
+    const [first, second] = [SPEC[0]!, SPEC[1]!]
+    cache.reserve(5)
+    expect([cache.capacity, cache.sizeBytes]).toEqual([8, bytes(4, first) + bytes(4, second)])
+    cache.feed(first.name)
+    expect(cache.sizeBytes).toBe(bytes(8, first) + bytes(4, second))
+    cache.truncate(3)
+    expect(contents(cache)).toEqual(before.map((row) => row.slice(0, 3)))
+    expect(cache.sizeBytes).toBe(bytes(8, first) + bytes(8, second))
+  })
+
   test("a step of 256 positions is what executors use when nothing else is said", () => {
     expect(new KvCache(SPEC, 1).capacity).toBe(256)
   })

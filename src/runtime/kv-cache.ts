@@ -23,7 +23,14 @@ export type RotateKey = (key: Float32Array, delta: number) => void
 const SPARE_STEPS = 4
 
 /** Keys [B, G, C, K] and values [B, G, K, C]: each lies the way its product in attention streams it from memory. */
-type Buffers = { readonly kvHeads: number; readonly headSize: number; keys: Float32Array; values: Float32Array }
+type Buffers = {
+  readonly kvHeads: number
+  readonly headSize: number
+  /** C: behind the cache's own until the slot is used again. */
+  capacity: number
+  keys: Float32Array
+  values: Float32Array
+}
 
 /** The value that masks a score out: exp of it is 0, and no sum with a score overflows to -inf. */
 const MASKED = -1e30
@@ -46,7 +53,7 @@ export class KvCache {
     this.step = step
     this.validRows = Array.from({ length: rows }, () => new Uint8Array(0))
     for (const { name, kvHeads, headSize } of spec) {
-      this.slots.set(name, { kvHeads, headSize, keys: new Float32Array(0), values: new Float32Array(0) })
+      this.slots.set(name, { kvHeads, headSize, capacity: 0, keys: new Float32Array(0), values: new Float32Array(0) })
     }
     this.reserve(step > 1 ? step : 0)
   }
@@ -66,6 +73,7 @@ export class KvCache {
     return this.revisionValue
   }
 
+  /** Of buffers that are used; one that is to grow does so when it is used next. */
   get sizeBytes(): number {
     let total = 0
     for (const { keys, values } of this.slots.values()) total += keys.byteLength + values.byteLength
@@ -74,9 +82,7 @@ export class KvCache {
 
   /** Views of a slot, keys [B, G, capacity, K] and values [B, G, K, capacity], valid until the cache changes. */
   feed(name: string): { keys: HostTensor; values: HostTensor } {
-    const slot = this.slots.get(name)
-    invariant(slot, `the cache has no slot ${name}`)
-    const { kvHeads, headSize, keys, values } = slot
+    const { kvHeads, headSize, keys, values } = this.slot(name)
     return {
       keys: tensor("f32", [this.rows, kvHeads, this.capacityValue, headSize], keys),
       values: tensor("f32", [this.rows, kvHeads, headSize, this.capacityValue], values),
@@ -120,8 +126,7 @@ export class KvCache {
   stage(name: string, steps: number, rows: { readonly keys: Float32Array; readonly values: Float32Array }): void {
     this.reserve(this.lengthValue + steps)
     this.revisionValue++
-    const slot = this.slots.get(name)
-    invariant(slot, `the cache has no slot ${name}`)
+    const slot = this.slot(name)
     this.putKeys(slot, rows.keys, steps)
     this.putValues(slot, rows.values, steps)
   }
@@ -163,20 +168,40 @@ export class KvCache {
     this.resize(Math.ceil(positions / this.step) * this.step)
   }
 
+  /** Slots grow when they are used next: all of them at once would be one long step of a pass in several parts. */
   private resize(capacity: number): void {
     this.revisionValue++
-    const old = this.capacityValue
+    const shrinks = capacity < this.capacityValue
     const kept = Math.min(this.lengthValue, capacity)
-    for (const slot of this.slots.values()) {
-      slot.keys = regrouped(slot.keys, this.rows * slot.kvHeads, old, capacity, kept, slot.headSize)
-      slot.values = regrouped(slot.values, this.rows * slot.kvHeads * slot.headSize, old, capacity, kept, 1)
-    }
     this.validRows = this.validRows.map((row) => {
       const grown = new Uint8Array(capacity)
       grown.set(row.subarray(0, kept))
       return grown
     })
     this.capacityValue = capacity
+    if (shrinks) for (const slot of this.slots.values()) this.fit(slot)
+  }
+
+  /** A slot whose buffers are as long as they should be. */
+  private slot(name: string): Buffers {
+    const slot = this.slots.get(name)
+    invariant(slot, `the cache has no slot ${name}`)
+    return this.fit(slot)
+  }
+
+  private fit(slot: Buffers): Buffers {
+    const { kvHeads, headSize, capacity: from } = slot
+    const to = this.capacityValue
+    if (from === to) return slot
+    const kept = Math.min(this.lengthValue, from, to)
+    slot.keys = regrouped(slot.keys, this.rows * kvHeads, from, to, kept, headSize)
+    slot.values = regrouped(slot.values, this.rows * kvHeads * headSize, from, to, kept, 1)
+    slot.capacity = to
+    return slot
+  }
+
+  private get fitted(): Buffers[] {
+    return [...this.slots.values()].map((slot) => this.fit(slot))
   }
 
   /** Forgets all positions from `length` on. Memory shrinks when several steps are no longer needed. */
@@ -209,7 +234,8 @@ export class KvCache {
       if (!row) throw new InputError(`cache.selectRows: expected rows in [0, ${this.rows}), got ${id}`)
       return row.slice()
     })
-    for (const [name, slot] of this.slots) {
+    for (const name of this.slots.keys()) {
+      const slot = this.slot(name)
       const width = slot.kvHeads * this.capacityValue * slot.headSize
       const pick = (data: Float32Array) => {
         const picked = new Float32Array(ids.length * width)
@@ -235,7 +261,7 @@ export class KvCache {
     )
     this.revisionValue++
     const capacity = this.capacityValue
-    for (const { kvHeads, headSize, keys } of this.slots.values()) {
+    for (const { kvHeads, headSize, keys } of this.fitted) {
       for (let bg = 0; bg < this.rows * kvHeads; bg++) {
         const base = bg * capacity
         const end = (base + this.lengthValue) * headSize
@@ -245,7 +271,7 @@ export class KvCache {
         keys.copyWithin((base + from) * headSize, (base + to) * headSize, end)
       }
     }
-    for (const { kvHeads, headSize, values } of this.slots.values()) {
+    for (const { kvHeads, headSize, values } of this.fitted) {
       for (let base = 0; base < this.rows * kvHeads * headSize * capacity; base += capacity) {
         values.copyWithin(base + from, base + to, base + this.lengthValue)
       }
@@ -256,7 +282,8 @@ export class KvCache {
   snapshot(): CacheSnapshot {
     const length = this.lengthValue
     const slots = Object.fromEntries(
-      [...this.slots].map(([name, { kvHeads, headSize, keys, values }]) => {
+      [...this.slots.keys()].map((name) => {
+        const { kvHeads, headSize, keys, values } = this.slot(name)
         const groups = this.rows * kvHeads
         const packed = regrouped(values, groups * headSize, this.capacityValue, length, length, 1)
         return [
@@ -300,6 +327,7 @@ export class KvCache {
       const { kvHeads, headSize } = slot
       const groups = rows * kvHeads
       const saved = slots[name]!
+      slot.capacity = this.capacityValue
       slot.keys = regrouped(saved.keys, groups, length, this.capacityValue, length, headSize)
       const lines = transposed(saved.values, groups, length, headSize)
       slot.values = regrouped(lines, groups * headSize, length, this.capacityValue, length, 1)
