@@ -38,15 +38,16 @@ type StartOptions = {
   /** The Node.js that starts it. */
   readonly node?: string
   readonly env?: NodeJS.ProcessEnv
-  /** Its standard input, which is closed after that. */
+  /** Its standard input, which is closed after that unless it stays open. */
   readonly input?: string
+  readonly staysOpen?: boolean
   /** A module to run instead of the command. */
   readonly script?: string
 }
 
 /** Starts the command. */
 export function startOmni(args: readonly string[], options: StartOptions = {}): OmniProcess {
-  const { node = process.execPath, env, input = "", script } = options
+  const { node = process.execPath, env, input = "", staysOpen = false, script } = options
   const what = script === undefined ? [OMNI] : ["--input-type=module", "-e", script]
   const child = spawn(node, [...what, ...args], { env: { ...process.env, ...env }, stdio: "pipe" })
   let [stdout, stderr] = ["", ""]
@@ -59,7 +60,7 @@ export function startOmni(args: readonly string[], options: StartOptions = {}): 
     stderr += text
   })
   child.stdin.on("error", () => {}) // it may end before it reads
-  child.stdin.end(input)
+  if (!staysOpen) child.stdin.end(input)
   let over = false
   const outcome = new Promise<Outcome>((resolve) => {
     child.on("close", (code, signal) => {

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { beforeAll, describe, expect, test } from "vitest"
 import { readWav, readWavMono } from "../src/audio/index.ts"
-import { omni, temporaryFolders } from "./cli.test-util.ts"
+import { omni, startOmni, temporaryFolders } from "./cli.test-util.ts"
 
 const TINY = join(import.meta.dirname, "fixtures", "tiny-a")
 const MODEL = ["--model", join(TINY, "checkpoint"), "--threads", "1", "--quantize", "none"]
@@ -65,19 +65,26 @@ describe("transcribe", () => {
     timeout: 60_000,
   }, async () => {
     const out = join(folder, "transcripts")
-    const [streamed, filed, missing] = await Promise.all([
-      transcribe(VOICE, "/nowhere.wav", SPEECH, "--quiet"),
+    const [streamed, filed, missing, same] = await Promise.all([
+      transcribe("/nowhere.wav", VOICE, "/nowhere.ogg", SPEECH, "--quiet"),
       transcribe(VOICE, SPEECH, "--format", "srt", "--out", folder, "--quiet"),
       transcribe(VOICE, "--out", out),
+      transcribe(VOICE, "elsewhere/ref_voice.mp3", "--out", folder),
     ])
     expect(streamed.code).toBe(2)
-    expect(streamed.stderr).toMatch(/^omni: \/nowhere\.wav: expected a readable file, got: ENOENT[^\n]+\n$/)
+    expect(streamed.stderr).toMatch(
+      /^omni: \/nowhere\.wav: expected a readable file, got: ENOENT[^\n]+\nomni: \/nowhere\.ogg: [^\n]+\n$/,
+    )
     expect(streamed.stdout).toContain(`==> ${VOICE} <==\n`)
     expect(streamed.stdout).toContain(`==> ${SPEECH} <==\n`)
     const paths = ["ref_voice.srt", "speech_en.srt"].map((name) => join(folder, name))
     expect(filed).toMatchObject({ code: 0, stderr: "", stdout: `${paths.join("\n")}\n` })
     expect(readFileSync(paths[0]!, "utf8")).toMatch(/^1\n00:00:00,000 --> 00:00:02,200\n/)
     expect(missing).toMatchObject({ code: 2, stdout: "" })
+    expect(same).toMatchObject({ code: 2, stdout: "" })
+    expect(same.stderr).toContain(
+      `got ${VOICE} and elsewhere/ref_voice.mp3, which both become ref_voice.txt (rename one)`,
+    )
     expect(missing.stderr).toContain(`--out: expected a folder that can be written, got ${out}: ENOENT`)
   })
 
@@ -94,8 +101,11 @@ describe("transcribe", () => {
       stdout += text
     })
     child.stdin.end(readFileSync(VOICE))
+    const waiting = startOmni(["transcribe", ...MODEL, "-"], { staysOpen: true })
+    setTimeout(() => waiting.child.kill("SIGINT"), 2000)
     const [code] = (await once(child, "close")) as [number]
     expect([code, stdout.trim() === ""]).toEqual([0, false])
+    expect(await waiting.outcome).toMatchObject({ code: 130, stdout: "", stderr: "" })
     const [none, captions] = await Promise.all([omni(["transcribe"]), transcribe(VOICE, SPEECH, "--format", "vtt")])
     expect(none).toMatchObject({
       code: 2,

@@ -7,6 +7,7 @@ import {
   BEHAVIOUR_FLAG,
   BEHAVIOURS,
   choice,
+  listFlag,
   MODEL_FLAGS,
   OUTPUT_FLAGS,
   SAMPLING_FLAGS,
@@ -20,8 +21,12 @@ import { answerLength, withModel } from "./with-model.ts"
 const FLAGS = {
   text: { type: "positional", description: "what you say, or - to read it from standard input", required: true },
   ...MODEL_FLAGS,
-  image: { type: "string", description: "pictures to ask about, with commas between", valueHint: "FILE,…" },
-  audio: { type: "string", description: "sound files to ask about, with commas between", valueHint: "FILE,…" },
+  image: {
+    type: "string",
+    description: "pictures to ask about, with commas between or the flag again",
+    valueHint: "FILE,…",
+  },
+  audio: { type: "string", description: "sound files to ask about, likewise", valueHint: "FILE,…" },
   system: { type: "string", description: "system prompt" },
   ...BEHAVIOUR_FLAG,
   ...SAMPLING_FLAGS,
@@ -31,29 +36,28 @@ const FLAGS = {
 /** The question: pictures and sound first, as the official examples have it. */
 async function contentOf(
   text: string,
-  { image, audio }: { readonly image?: string | undefined; readonly audio?: string | undefined },
+  { images, sounds }: { readonly images: readonly string[]; readonly sounds: readonly string[] },
   { behaviour, signal }: { readonly behaviour: Behaviour; readonly signal: AbortSignal },
 ): Promise<string | ContentPart[]> {
-  const files = (list: string | undefined) => (list ?? "").split(",").filter((path) => path !== "")
   const parts: ContentPart[] = []
-  for (const path of files(image))
+  for (const path of images)
     parts.push({ type: "image", image: await readImage(path, { source: path, behaviour, signal }) })
-  for (const path of files(audio))
-    parts.push({ type: "audio", audio: await readSoundInput(path, { source: path, signal }) })
+  for (const path of sounds) parts.push({ type: "audio", audio: await readSoundInput(path, { source: path, signal }) })
   return parts.length === 0 ? text : [...parts, { type: "text", text }]
 }
 
 export const chat = defineCommand({
   meta: { name: "chat", description: "ask a question, read the answer" },
   args: FLAGS,
-  async run({ args }) {
+  async run({ args, rawArgs }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const text = await textArgument(args.text)
     if (text.trim() === "") throw new ConfigError("text: expected something to say, got nothing")
     const sampling = samplingOptions(args)
     const behaviour = choice("behaviour", args.behaviour, BEHAVIOURS)
+    const files = { images: listFlag("image", rawArgs), sounds: listFlag("audio", rawArgs) }
     await interruptible(async (signal) => {
-      const content = await contentOf(text, args, { behaviour, signal })
+      const content = await contentOf(text, files, { behaviour, signal })
       await withModel(args, { output, signal }, async ({ engine, info }) => {
         const messages = [
           ...(args.system === undefined ? [] : [{ role: "system" as const, content: args.system }]),

@@ -26,7 +26,7 @@ const DEVICE_MS = 30_000
 const BANDWIDTH_MS = 5000
 const LONGEST_OUTPUT = 100_000
 
-/** Compiles and runs small quantized products on a device. */
+/** Compiles and runs small quantized products on a device. @throws the signal's reason, aborted before it begins */
 export async function tryDevice(device: "cpu" | "webgpu", options: ProbeOptions = {}): Promise<DeviceReport> {
   const { value, problem } = await runProbe(device, { timeoutMs: DEVICE_MS, ...options })
   const probed = value as (DeviceProbe & { readonly problem?: string }) | undefined
@@ -48,9 +48,10 @@ export async function measureBandwidth(options: ProbeOptions = {}): Promise<numb
 
 type Outcome = { readonly value?: unknown; readonly problem?: string }
 
-function runProbe(what: string, options: ProbeOptions & { readonly timeoutMs: number }): Promise<Outcome> {
+async function runProbe(what: string, options: ProbeOptions & { readonly timeoutMs: number }): Promise<Outcome> {
   const { entry = PROBE, timeoutMs, signal } = options
-  return new Promise((resolve) => {
+  signal?.throwIfAborted()
+  return await new Promise((resolve) => {
     const child = spawn(process.execPath, [entry, what], { stdio: ["ignore", "pipe", "pipe"], env: process.env })
     let [text, complaints] = ["", ""]
     let late = false

@@ -37,6 +37,12 @@ describe("a device", () => {
   })
 })
 
+test("nothing is tried for somebody who has gone", async () => {
+  const reason = new Error("enough")
+  await expect(tryDevice("cpu", { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  await expect(measureBandwidth({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+})
+
 test("memory is read at a speed that memory has", async () => {
   const rate = await measureBandwidth()
   expect(rate).toBeGreaterThan(1e8)

@@ -16,7 +16,7 @@ const FLAGS = {
 } as const
 
 /** Programs that some inputs need; nothing of text chat does. */
-const PROGRAMS = [{ name: "ffmpeg", use: "video files and compressed audio" }] as const
+const PROGRAMS = ["ffmpeg", "ffprobe"].map((name) => ({ name, use: "videos, and sound such as M4A" }))
 
 type Report = {
   readonly hardware: Hardware

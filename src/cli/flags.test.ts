@@ -1,7 +1,10 @@
 /** @file Flags: every way to get one wrong is told what was expected, what came, and where help is. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
 import { describe, expect, test } from "vitest"
 import { ConfigError } from "../util/index.ts"
-import { checkArguments, choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { checkArguments, choice, listFlag, numberFlag, OUTPUT_FLAGS, samplingOptions } from "./flags.ts"
 
 const FLAGS = {
   text: { type: "positional", description: "what you say", required: true },
@@ -80,5 +83,27 @@ describe("values", () => {
         new ConfigError(`--temperature: expected a number ≥ 0, got ${text}`),
       )
     }
+  })
+
+  test("that the model would refuse are refused before it is loaded", () => {
+    expect(samplingOptions({ "top-p": "1", "repetition-penalty": "0.5" })).toEqual({ topP: 1, repetitionPenalty: 0.5 })
+    for (const value of ["0", "1.01"])
+      expect(() => samplingOptions({ "top-p": value })).toThrow(`--top-p: expected a number in (0, 1], got ${value}`)
+    expect(() => samplingOptions({ "repetition-penalty": "0" })).toThrow(
+      "--repetition-penalty: expected a number > 0, got 0",
+    )
+  })
+
+  test("that are lists, from commas and from the flag given again", () => {
+    const raw = ["--image", "a.png, b.png", "hi", "--model", "m", "--image=c.png", "--", "--image", "d.png"]
+    expect(listFlag("image", raw)).toEqual(["a.png", "b.png", "c.png"])
+    expect(listFlag("audio", raw)).toEqual([])
+    expect(() => listFlag("image", ["--image", " ,"])).toThrow(
+      new ConfigError("--image: expected a list with commas between, got  ,"),
+    )
+    const odd = join(mkdtempSync(join(tmpdir(), "omni-flags-")), "one, two.png")
+    writeFileSync(odd, "")
+    expect(listFlag("image", ["--image", odd])).toEqual([odd])
+    rmSync(dirname(odd), { recursive: true })
   })
 })

@@ -1,4 +1,5 @@
 /** @file Flags that commands share, and their checks: a wrong flag is named, never ignored. */
+import { existsSync } from "node:fs"
 import { parseArgs } from "node:util"
 import type { ArgsDef } from "citty"
 import { DEVICES, QUANTIZE_KINDS } from "../engine/index.ts"
@@ -61,14 +62,14 @@ export const SAMPLING_FLAGS = {
 /** Values of {@link SAMPLING_FLAGS}. */
 type SamplingFlags = { readonly [F in keyof typeof SAMPLING_FLAGS]?: string | undefined }
 
-/** The options that were given. @throws ConfigError naming the flag that is no number */
+/** The options that were given, checked before a model is loaded. @throws ConfigError naming the flag that is wrong */
 export function samplingOptions(args: SamplingFlags): AnswerOptions {
   const options = {
     maxNewTokens: numberFlag("max-tokens", args["max-tokens"], 1),
     temperature: numberFlag("temperature", args.temperature, 0, false),
-    topP: numberFlag("top-p", args["top-p"], 0, false),
+    topP: positiveFlag("top-p", args["top-p"], 1),
     topK: numberFlag("top-k", args["top-k"], 0),
-    repetitionPenalty: numberFlag("repetition-penalty", args["repetition-penalty"], 0, false),
+    repetitionPenalty: positiveFlag("repetition-penalty", args["repetition-penalty"]),
     seed: numberFlag("seed", args.seed, 0),
   }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
@@ -135,4 +136,36 @@ export function numberFlag(flag: string, value: string | undefined, least: numbe
     throw new ConfigError(`--${flag}: expected a ${integer ? "whole " : ""}number ≥ ${least}, got ${value}`)
   }
   return number
+}
+
+/** A number above 0, and at most `most`. */
+function positiveFlag(flag: string, value: string | undefined, most = Infinity): number | undefined {
+  const number = numberFlag(flag, value, 0, false)
+  if (number === undefined || (number > 0 && number <= most)) return number
+  throw new ConfigError(`--${flag}: expected a number ${most === Infinity ? "> 0" : `in (0, ${most}]`}, got ${value}`)
+}
+
+/**
+ * The parts of a flag that takes a list: between commas, or from the flag given again. A part that is the whole name of a file,
+ * commas included, stays whole.
+ * @param rawArgs what was typed, checked by {@link checkArguments}
+ * @throws ConfigError when there is nothing between the commas
+ */
+export function listFlag(flag: string, rawArgs: readonly string[]): string[] {
+  const options = { [flag]: { type: "string", multiple: true } } as const
+  const { values } = parseArgs({ args: [...rawArgs], options, allowPositionals: true, strict: false })
+  return ((values[flag] ?? []) as readonly string[]).flatMap((value) => {
+    if (existsSync(value)) return [value]
+    const parts = listParts(value)
+    if (parts.length === 0) throw new ConfigError(`--${flag}: expected a list with commas between, got ${value}`)
+    return parts
+  })
+}
+
+/** What stands between commas. */
+export function listParts(value: string): string[] {
+  return value
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "")
 }

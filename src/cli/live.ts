@@ -76,7 +76,7 @@ export const live = defineCommand({
     const sampling = samplingOptions(args)
     if (args.audio === undefined && args.text === undefined && args.video === undefined)
       throw new ConfigError("--audio: expected a sound file, pictures for --video, or --text, got none of them")
-    if (args.out !== undefined) await checkOutFile("--out", args.out)
+    if (args.out !== undefined) await checkOutFile("--out", args.out, [args.audio, args.video, args.voice])
     await interruptible(async (signal) => {
       const media = await openMedia(args, { behaviour, signal })
       if (args.turns && !media.hasSound) throw new ConfigError("--turns: expected sound to find turns in, got none")

@@ -1,6 +1,8 @@
 /** @file Files that people may give a live call by mistake: each is told by its name, before a model is loaded. */
+import { execFileSync } from "node:child_process"
 import { createHash } from "node:crypto"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { readFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { crc32, deflateSync } from "node:zlib"
@@ -137,6 +139,28 @@ describe("the file for the answer", () => {
     expect(await writeSoundFile(path, pieces, "f32")).toBe(300 / 24)
     expect(readWav(readFileSync(path))).toMatchObject({ encoding: "f32", samples: noise.slice(0, 300) })
     expect(await writeSoundFile(path, [], "s16")).toBe(0)
-    await expect(writeSoundFile("/nowhere/x.wav", pieces, "s16")).rejects.toThrow("ENOENT")
+    await expect(writeSoundFile("/nowhere/x.wav", pieces, "s16")).rejects.toThrow(
+      /^\/nowhere\/x\.wav: expected to write it, got: ENOENT.*\(free some space, or write somewhere else\)$/,
+    )
+    const long = join(folder, `${"x".repeat(250)}.wav`)
+    expect(await writeSoundFile(long, [], "s16")).toBe(0)
+  })
+
+  test("is none that is read, and a link, a device or a pipe stays what it is", async () => {
+    const input = written("voice.wav", wav(noise))
+    const link = join(folder, "link.wav")
+    symlinkSync(input, link)
+    await expect(checkOutFile("--out", link, [undefined, input])).rejects.toThrow(
+      `--out: expected another file than ${input}, which is read, got ${link} (choose another)`,
+    )
+    await writeSoundFile(link, [noise.subarray(0, 24)], "s16")
+    expect(lstatSync(link).isSymbolicLink()).toBe(true)
+    expect(readFileSync(input).length).toBe(44 + 48)
+    if (process.platform === "win32") return
+    const pipe = join(folder, "pipe.wav")
+    execFileSync("mkfifo", [pipe])
+    await checkOutFile("--out", pipe, [input])
+    const [piped] = await Promise.all([readFile(pipe), writeSoundFile(pipe, [noise.subarray(0, 24)], "s16")])
+    expect([piped.length, lstatSync(pipe).isFIFO()]).toEqual([44 + 48, true])
   })
 })

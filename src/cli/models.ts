@@ -5,7 +5,7 @@ import { openBundle } from "../convert/index.node.ts"
 import { type LocalModel, listModels, removeModel } from "../hub/index.node.ts"
 import { modelPlaces } from "../omni.models.node.ts"
 import { errorText } from "../util/index.ts"
-import { OUTPUT_FLAGS } from "./flags.ts"
+import { listFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 import { sizeText } from "./units.ts"
@@ -35,7 +35,7 @@ function bundleInfo(folder: string): BundleInfo {
 export const models = defineCommand({
   meta: { name: "models", description: "list or remove the models on this machine" },
   args: FLAGS,
-  async run({ args }) {
+  async run({ args, rawArgs }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const places = modelPlaces(process.env)
     await interruptible(async (signal) => {
@@ -45,8 +45,7 @@ export const models = defineCommand({
         output.text(`${args.remove}: removed, ${sizeText(freedBytes)} freed\n`)
         return
       }
-      const folders = (args.dir ?? "").split(",").filter((folder) => folder !== "")
-      const found = await listModels(places, folders)
+      const found = await listModels(places, listFlag("dir", rawArgs))
       for (const model of found) show(model)
       if (found.length === 0) output.note(`no models in ${places.cacheFolder} (get one with omni pull org/name)`)
     })

@@ -1,15 +1,33 @@
 /** @file Files that commands write: checked before minutes of work, there as a whole or not at all. */
-import { access, constants, rename, rm, stat, writeFile } from "node:fs/promises"
-import { dirname, resolve } from "node:path"
+import { access, constants, realpath, rename, rm, stat, writeFile } from "node:fs/promises"
+import { dirname, join, resolve } from "node:path"
 import { concatPcm, writeWav } from "../audio/index.ts"
 import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { errorText, InputError } from "../util/index.ts"
 
-/** @throws InputError when no file can be written there */
-export async function checkOutFile(flag: string, path: string): Promise<void> {
+/**
+ * @param inputs files that are read: writing onto one would lose it
+ * @throws InputError when no file can be written there
+ */
+export async function checkOutFile(
+  flag: string,
+  path: string,
+  inputs: readonly (string | undefined)[] = [],
+): Promise<void> {
   const there = await stat(path).catch(() => undefined)
   if (there?.isDirectory()) throw new InputError(`${flag}: expected a file to write, got the folder ${path}`)
-  await checkOutFolder(flag, dirname(resolve(path)))
+  if (there && !there.isFile()) return // a device or pipe, written as it is
+  for (const input of inputs) {
+    const read = input === undefined ? undefined : await stat(input).catch(() => undefined)
+    if (there && read?.ino === there.ino && read.dev === there.dev)
+      throw new InputError(`${flag}: expected another file than ${input}, which is read, got ${path} (choose another)`)
+  }
+  await checkOutFolder(flag, dirname(await targetOf(path)))
+}
+
+/** The file that is written: a link stays, and what it names is replaced. */
+async function targetOf(path: string): Promise<string> {
+  return await realpath(path).catch(() => resolve(path))
 }
 
 /** @throws InputError when there is no such folder, or nothing can be written into it */
@@ -21,14 +39,25 @@ export async function checkOutFolder(flag: string, folder: string): Promise<void
   if (problem) throw new InputError(`${flag}: expected a folder that can be written, got ${folder}: ${problem}`)
 }
 
-/** Writes a file that appears whole. */
+/**
+ * Writes a file that appears whole; a device or pipe is written as it is, and never replaced.
+ * @throws InputError when it cannot be written: the disk is full, its folder is gone
+ */
 export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const partial = `${path}.${process.pid}.partial`
   try {
-    await writeFile(partial, content)
-    await rename(partial, path)
-  } finally {
-    await rm(partial, { force: true })
+    const there = await stat(path).catch(() => undefined)
+    if (there && !there.isFile()) return await writeFile(path, content)
+    const target = await targetOf(path)
+    const partial = join(dirname(target), `.omni-${process.pid}.partial`)
+    try {
+      await writeFile(partial, content)
+      await rename(partial, target)
+    } finally {
+      await rm(partial, { force: true })
+    }
+  } catch (cause) {
+    const advice = "free some space, or write somewhere else"
+    throw new InputError(`${path}: expected to write it, got: ${errorText(cause)} (${advice})`, { cause })
   }
 }
 

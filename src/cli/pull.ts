@@ -4,7 +4,7 @@ import { defineCommand } from "citty"
 import { pullModel } from "../hub/index.node.ts"
 import type { PullProgress } from "../hub/index.ts"
 import { hubSettings } from "../omni.models.node.ts"
-import { OUTPUT_FLAGS } from "./flags.ts"
+import { listFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 import { durationText, sizeText } from "./units.ts"
@@ -18,11 +18,11 @@ const FLAGS = {
   ...OUTPUT_FLAGS,
 } as const
 
-const patterns = (text: string | undefined) =>
-  text
-    ?.split(",")
-    .map((pattern) => pattern.trim())
-    .filter((pattern) => pattern !== "")
+/** Undefined when the flag was not given. */
+function patterns(flag: string, rawArgs: readonly string[]): string[] | undefined {
+  const given = listFlag(flag, rawArgs)
+  return given.length === 0 ? undefined : given
+}
 
 /** Node.js takes proxies from the environment only when asked to. */
 function useProxies(environment: NodeJS.ProcessEnv): void {
@@ -33,7 +33,7 @@ function useProxies(environment: NodeJS.ProcessEnv): void {
 export const pull = defineCommand({
   meta: { name: "pull", description: "download a model" },
   args: FLAGS,
-  async run({ args }) {
+  async run({ args, rawArgs }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     if (args.model === "nano") {
       output.note("nano comes with the program: there is nothing to pull")
@@ -48,8 +48,8 @@ export const pull = defineCommand({
           model: args.model,
           revision: args.revision,
           directory: args.dir,
-          include: patterns(args.include),
-          exclude: patterns(args.exclude),
+          include: patterns("include", rawArgs),
+          exclude: patterns("exclude", rawArgs),
           signal,
           onProgress: (progress) => output.progress(stage(progress), fraction(progress), progress),
           onNote: (line) => {

@@ -16,7 +16,7 @@ import {
   Supervisor,
 } from "../server/index.ts"
 import { ConfigError } from "../util/index.ts"
-import { MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
+import { listFlag, listParts, MODEL_FLAGS, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 import { loadOptions, noteUntrained } from "./with-model.ts"
@@ -62,17 +62,18 @@ function dataFolder(): string {
   return join(isAbsolute(shared) ? shared : join(homedir(), ".local", "share"), "omni")
 }
 
-/** Parts between commas. A key that is too short is a mistake: who guesses has all the time. */
-function listFlag(flag: string, value: string | undefined, least = 1): string[] {
-  const parts = (value ?? "")
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "")
-  if (parts.some((part) => part.length < least))
+/** Keys that are too short are a mistake: who guesses has all the time. */
+const SHORTEST_KEY = 8
+
+/** @throws ConfigError when one is short */
+function clientKeys(rawArgs: readonly string[]): string[] {
+  const given = listFlag("api-key", rawArgs)
+  const keys = given.length > 0 ? given : listParts(process.env.OMNI_API_KEY ?? "")
+  if (keys.some((key) => key.length < SHORTEST_KEY))
     throw new ConfigError(
-      `--${flag}: expected at least ${least} characters, got fewer (make one: openssl rand -hex 24)`,
+      `--api-key: expected at least ${SHORTEST_KEY} characters, got fewer (make one: openssl rand -hex 24)`,
     )
-  return parts
+  return keys
 }
 
 /** Where others find a server that listens everywhere: no browser opens 0.0.0.0. */
@@ -108,8 +109,16 @@ export const serve = defineCommand({
   async run({ args, rawArgs }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     const port = numberFlag("port", args.port, 0)!
+    if (port > 65_535) throw new ConfigError(`--port: expected 0 to 65535, got ${port}`)
     const perMinute = numberFlag("rate-limit", args["rate-limit"], 1)
-    const keys = listFlag("api-key", args["api-key"] ?? process.env.OMNI_API_KEY, 8)
+    const limits = {
+      maxBodyBytes: numberFlag("max-body", args["max-body"], 1)! * 1024 * 1024,
+      totalMs: numberFlag("timeout", args.timeout, 1)! * 1000,
+    }
+    const maxSessions = numberFlag("max-sessions", args["max-sessions"], 1)!
+    const maxQueue = numberFlag("queue", args.queue, 0)!
+    const origins = listFlag("origin", rawArgs)
+    const keys = clientKeys(rawArgs)
     checkHost(args.host, keys) // before minutes of loading
     if ((args["tls-cert"] === undefined) !== (args["tls-key"] === undefined))
       throw new ConfigError("--tls-cert: expected --tls-key beside it, got one of the two")
@@ -136,14 +145,8 @@ export const serve = defineCommand({
       output.note(`${info.name} on ${info.device}, loaded in ${(info.loadMs / 1000).toFixed(1)} s`)
       noteUntrained(output, info)
       const options: ServerOptions = {
-        ...{ source, log, keys, origins: listFlag("origin", args.origin) },
+        ...{ source, log, keys, origins, limits, maxSessions, maxQueue },
         model: args.name ?? basename(load.model),
-        maxSessions: numberFlag("max-sessions", args["max-sessions"], 1)!,
-        maxQueue: numberFlag("queue", args.queue, 0)!,
-        limits: {
-          maxBodyBytes: numberFlag("max-body", args["max-body"], 1)! * 1024 * 1024,
-          totalMs: numberFlag("timeout", args.timeout, 1)! * 1000,
-        },
         voicesFolder: args.voices ?? join(dataFolder(), "voices"),
         ...(perMinute === undefined ? {} : { requestsPerMinute: perMinute }),
         ...(webRoot === undefined ? {} : { webRoot }),

@@ -46,7 +46,7 @@ export const speak = defineCommand({
     const encoding = sampleEncoding(args.format)
     if (toPipe && output.json)
       throw new ConfigError("--out: expected a file beside --json, got - (both are standard output)")
-    if (!toPipe) await checkOutFile("--out", args.out)
+    if (!toPipe) await checkOutFile("--out", args.out, [args.voice])
     const text = await textArgument(args.text)
     if (text.trim() === "") throw new ConfigError("text: expected something to read, got nothing")
     await interruptible(async (signal) => {

@@ -53,7 +53,10 @@ export const transcribe = defineCommand({
     const captions = format === "srt" || format === "vtt"
     if (captions && files.length > 1 && args.out === undefined)
       throw new ConfigError(`--format: expected --out DIR for ${format} of ${files.length} recordings, got none`)
-    if (args.out !== undefined) await checkOutFolder("--out", args.out)
+    if (args.out !== undefined) {
+      await checkOutFolder("--out", args.out)
+      checkOutNames(files, format)
+    }
     const how: TranscriptionOptions = {
       task: args.translate ? "translate" : "transcribe",
       language: args.language,
@@ -62,14 +65,20 @@ export const transcribe = defineCommand({
       temperature: numberFlag("temperature", args.temperature, 0, false),
     }
     await interruptible(async (signal) => {
-      // What is wrong with the first recording is told before a model is loaded.
-      const first = await readRecording(files[0]!, signal)
+      // What is wrong with the first recordings is told before a model is loaded.
+      const left = [...files]
+      let first: Sound | undefined
+      while (first === undefined && left.length > 0) {
+        first = await orTold(left[0]!, () => readRecording(left[0]!, signal))
+        if (first === undefined) left.shift()
+      }
+      if (first === undefined) return
       const check = ({ hears, name }: ModelInfo) => {
         if (!hears) throw new ConfigError(`--model: expected a model that hears, got ${name}, which does not`)
       }
       await withModel(args, { output, signal, check }, async ({ engine }) => {
-        for (const [i, file] of files.entries()) {
-          try {
+        for (const [i, file] of left.entries()) {
+          await orTold(file, async () => {
             const sound = i === 0 ? first : await readRecording(file, signal)
             const several = files.length > 1 && args.out === undefined
             if (several && format === "text") output.text(`==> ${file} <==\n`)
@@ -81,29 +90,52 @@ export const transcribe = defineCommand({
             )
             const text = formatted(transcript, format)
             if (args.out !== undefined) {
-              const path = join(
-                args.out,
-                `${file === "-" ? "standard-input" : basename(file, extname(file))}${ENDINGS[format]}`,
-              )
+              const path = join(args.out, outName(file, format))
               await writeWhole(path, text)
               output.text(`${path}\n`)
             } else if (!live) output.text(text)
-          } catch (error) {
-            // One bad recording among many does not end the others.
-            if (!(error instanceof InputError) || files.length === 1) throw error
-            output.done()
-            output.record({ type: "error", file, message: errorText(error) })
-            process.stderr.write(`omni: ${errorText(error)}\n`)
-            process.exitCode = 2
-          }
+          })
         }
       })
     })
+
+    /** One bad recording among many does not end the others: it is told, and there is no result. */
+    async function orTold<T>(file: string, work: () => Promise<T>): Promise<T | undefined> {
+      try {
+        return await work()
+      } catch (error) {
+        const ofFile = error instanceof InputError || error instanceof ConfigError
+        if (!ofFile || files.length === 1) throw error
+        output.done()
+        output.record({ type: "error", file, message: errorText(error) })
+        process.stderr.write(`omni: ${errorText(error)}\n`)
+        process.exitCode = 2
+        return undefined
+      }
+    }
   },
 })
 
+function outName(file: string, format: Format): string {
+  return `${file === "-" ? "standard-input" : basename(file, extname(file))}${ENDINGS[format]}`
+}
+
+/** @throws ConfigError when one transcript would replace another */
+function checkOutNames(files: readonly string[], format: Format): void {
+  const byName = new Map<string, string>()
+  for (const file of files) {
+    const name = outName(file, format)
+    const other = byName.get(name)
+    if (other !== undefined)
+      throw new ConfigError(
+        `--out: expected recordings of different names, got ${other} and ${file}, which both become ${name} (rename one)`,
+      )
+    byName.set(name, file)
+  }
+}
+
 async function readRecording(file: string, signal: AbortSignal): Promise<Sound> {
-  const input = file === "-" ? await readStandardInput() : file
+  const input = file === "-" ? await readStandardInput({ signal }) : file
   return await readSoundInput(input, { source: file === "-" ? "standard input" : file, signal })
 }
 
