@@ -25,7 +25,7 @@ export {
   PCM_SAMPLE_BYTES,
   type PcmEncoding,
 } from "./pcm.ts"
-export { createResampler, type Resampler, type ResamplerState, resample } from "./resample.ts"
+export { createResampler, type Resampler, type ResamplerState, resample, resampleSteps } from "./resample.ts"
 export { type FrameLayout, forEachPowerFrame, hannWindow } from "./stft.ts"
 export { readWav, readWavMono, type WavAudio, type WavHeaderOptions, wavHeader, writeWav } from "./wav.ts"
 export {

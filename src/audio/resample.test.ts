@@ -4,7 +4,7 @@ import { InputError } from "../util/index.ts"
 import { lcgNoise, sine } from "./golden.test-util.ts"
 import { concatPcm } from "./pcm.ts"
 import { gainDb, rmsDb } from "./resample.test-util.ts"
-import { createResampler, resample } from "./resample.ts"
+import { createResampler, resample, resampleSteps } from "./resample.ts"
 
 // The rates that matter, one of each kind, and one whose table is too large to be exact.
 const PAIRS = [
@@ -64,6 +64,14 @@ test("any cutting gives the same bits, empty chunks included", () => {
     ),
     { numRuns: 40 },
   )
+})
+
+test("long sound is resampled in steps of ten seconds, as if it were one", () => {
+  const pcm = lcgNoise(25 * 8000)
+  const steps = resampleSteps(pcm, 8000, 16_000)
+  expect([steps.next(), steps.next()].map(({ done }) => done)).toEqual([false, false])
+  const resampler = createResampler({ fromHz: 8000, toHz: 16_000 })
+  expect(steps.next()).toEqual({ done: true, value: concatPcm([resampler.push(pcm), resampler.flush()]) })
 })
 
 test.each(PAIRS)("%i → %i Hz: a state goes on as its resampler would, and is not changed by that", (fromHz, toHz) => {

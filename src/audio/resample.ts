@@ -3,7 +3,7 @@
  * the output of one big chunk. Output sample n stands at input time n · fromHz / toHz (the filter's delay is taken
  * out), and N input samples give exactly ceil(N · toHz / fromHz) output samples.
  */
-import { InputError } from "../util/index.ts"
+import { InputError, runAtOnce } from "../util/index.ts"
 import { concatPcm } from "./pcm.ts"
 import { type ResampleFilter, resampleFilter } from "./resample-filter.ts"
 
@@ -36,6 +36,8 @@ export type ResamplerState = {
 
 export const MIN_RATE_HZ = 8_000
 export const MAX_RATE_HZ = 192_000
+/** Input of one step: less than a tenth of a second's work. */
+const STEP_SECONDS = 10
 
 /**
  * A signal of these rates; with a state of them, one that goes on, bit for bit.
@@ -105,8 +107,22 @@ export function createResampler(rates: { fromHz: number; toHz: number } | Resamp
 
 /** Converts a whole recording. @throws InputError as {@link createResampler} */
 export function resample(pcm: Float32Array, fromHz: number, toHz: number): Float32Array {
+  return runAtOnce(resampleSteps(pcm, fromHz, toHz))
+}
+
+/** {@link resample} in steps of bounded length: ten minutes take seconds. */
+export function* resampleSteps(
+  pcm: Float32Array,
+  fromHz: number,
+  toHz: number,
+): Generator<undefined, Float32Array, void> {
   const resampler = createResampler({ fromHz, toHz })
-  return concatPcm([resampler.push(pcm), resampler.flush()])
+  const parts: Float32Array[] = []
+  for (let at = 0; at < pcm.length; at += STEP_SECONDS * fromHz) {
+    if (at > 0) yield undefined
+    parts.push(resampler.push(pcm.subarray(at, at + STEP_SECONDS * fromHz)))
+  }
+  return concatPcm([...parts, resampler.flush()])
 }
 
 /** @param position row of the table, between two rows when the table does not hold every phase */

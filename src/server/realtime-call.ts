@@ -20,6 +20,8 @@ const SAVE_EVERY_MS = 10_000
 const OFTEN_BYTES = 1024 * 1024
 /** Sound that the engine has at most without having taken it; one longer piece it has alone. It would drop what exceeds a minute. */
 const MOST_GIVEN_MS = 30_000
+/** Longer pieces are given in parts: the engine brings each to its rate at once, which no call may wait for. */
+const LONGEST_PIECE_MS = 10_000
 /** Sound that counts as a piece of work; shorter pieces count in proportion. */
 const PIECE_MS = 100
 
@@ -183,6 +185,14 @@ export class SessionCall {
    * @param lasting whether another call needs it as well
    */
   push({ pcm, sampleRateHz }: Sound, clockMs: number, lasting: boolean): void {
+    const most = (LONGEST_PIECE_MS * sampleRateHz) / 1000
+    for (let at = 0; at < pcm.length; at += most) {
+      const piece = { pcm: pcm.length > most ? pcm.slice(at, at + most) : pcm, sampleRateHz }
+      this.#pushPiece(piece, clockMs + (at * 1000) / sampleRateHz, lasting)
+    }
+  }
+
+  #pushPiece({ pcm, sampleRateHz }: Sound, clockMs: number, lasting: boolean): void {
     const ms = (pcm.length * 1000) / sampleRateHz
     this.#behindMs += ms
     this.#queue = this.#queue.then(() => this.#roomFor(ms))

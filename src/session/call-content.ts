@@ -1,5 +1,5 @@
 /** @file What goes into a call: its options checked, its first message, and what was heard as content of messages. */
-import { checkFinite, concatPcm, resample } from "../audio/index.ts"
+import { checkFinite, concatPcm, resample, resampleSteps } from "../audio/index.ts"
 import type { RgbImage } from "../image/index.ts"
 import { type ContentItem, type Message, systemMessage, toolItems, type VisionEncoder } from "../inference/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
@@ -32,9 +32,9 @@ export function contentOf({ pcm, frame, text }: Heard, fewest: number) {
 }
 
 /** Sound as units of one second, the last one shorter. @throws InputError for sound that is not finite */
-export function unitsOf({ pcm, sampleRateHz }: Sound): Float32Array[] {
+export function* unitsOf({ pcm, sampleRateHz }: Sound): Generator<undefined, Float32Array[], void> {
   checkFinite(pcm, "call.append")
-  const heard = resample(pcm, sampleRateHz, UNIT_SAMPLES)
+  const heard = yield* resampleSteps(pcm, sampleRateHz, UNIT_SAMPLES)
   return Array.from({ length: Math.ceil(heard.length / UNIT_SAMPLES) }, (_, i) =>
     heard.slice(i * UNIT_SAMPLES, (i + 1) * UNIT_SAMPLES),
   )

@@ -96,6 +96,17 @@ describe("on the recorded checkpoint", () => {
     encode.mockRestore()
   })
 
+  test("sound that no context can hold is refused before it is brought to the model's rate", async () => {
+    const context = parts.language.config.maxPositionEmbeddings
+    const pcm = new Float32Array(8000 * Math.ceil(context / 25 + 1))
+    const steps = omniChat(
+      parts,
+      { messages: [{ role: "user", content: [{ type: "audio", audio: { pcm, sampleRateHz: 8000 } }] }] },
+      () => 0,
+    )
+    await expect(steps.next()).rejects.toThrow(`context: expected at most ${context} positions, got `)
+  })
+
   test("a conversation that does not fit is refused before any text", async () => {
     const context = parts.language.config.maxPositionEmbeddings
     const messages = [{ role: "user" as const, content: "x y ".repeat(context) }]

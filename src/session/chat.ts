@@ -1,5 +1,5 @@
 /** @file One question with whole inputs, as the official `chat` reads it: text, images and sound in, text and speech out. */
-import { checkFinite, resample } from "../audio/index.ts"
+import { audioLengths, checkFinite, resampleSteps } from "../audio/index.ts"
 import {
   CALL_FRAMES,
   chatPrompt,
@@ -62,7 +62,10 @@ export async function* omniChat(
   using form = await answerForm(model, options.format, tools)
   const startMs = now()
   checkTextSize("messages", textsOf(options), model.language.config.maxPositionEmbeddings)
-  const prompt = chatPrompt(model.prompts, options.messages.map(messageOf), {
+  checkContext(model.language.config, soundPositions(model, options)) // before hours of sound are brought to its rate
+  const messages: Message[] = []
+  for (const message of options.messages) messages.push(yield* messageOf(message))
+  const prompt = chatPrompt(model.prompts, messages, {
     useTtsTemplate: speak,
     tools: tools.map((tool) => ({ type: "function", function: tool })),
     ...(omniInput === undefined ? {} : { omniInput }),
@@ -145,6 +148,19 @@ function textsOf({ messages }: Pick<ChatOptions, "messages">): string[] {
   ])
 }
 
+/** Positions that sound takes at least. */
+function soundPositions({ prompts }: OmniModel, { messages }: ChatOptions): number {
+  const { mel, poolStep } = prompts.audio
+  const sounds = messages.flatMap(({ content }) =>
+    typeof content === "string" ? [] : content.flatMap((part) => (part.type === "audio" ? [part.audio] : [])),
+  )
+  return sounds.reduce((sum, { pcm, sampleRateHz }) => {
+    const samples = Math.floor((pcm.length * UNIT_SAMPLES) / sampleRateHz)
+    // A wrong rate is told when it is used.
+    return sum + (Number.isFinite(samples) ? audioLengths(samples, poolStep, mel.hopLength).audioTokens : 0)
+  }, 0)
+}
+
 /** The language that the latest text is written in. */
 function languageOf(messages: readonly ChatMessage[]): SpokenLanguage {
   const texts = textsOf({ messages: messages.map(({ role, content }) => ({ role, content })) })
@@ -152,8 +168,10 @@ function languageOf(messages: readonly ChatMessage[]): SpokenLanguage {
   return latest === undefined ? "english" : detectLanguage(latest)
 }
 
-function messageOf({ role, content, toolCalls }: ChatMessage): Message {
-  const items = typeof content === "string" ? [{ plain: content }] : content.map(itemOf)
+/** In steps, since sound may be long. */
+function* messageOf({ role, content, toolCalls }: ChatMessage): Generator<undefined, Message, void> {
+  const items: unknown[] = typeof content === "string" ? [{ plain: content }] : []
+  for (const part of typeof content === "string" ? [] : content) items.push(yield* itemOf(part))
   const calls = toolCalls?.map(({ name, arguments: text }) => ({
     type: "function",
     function: { name, arguments: text },
@@ -161,7 +179,7 @@ function messageOf({ role, content, toolCalls }: ChatMessage): Message {
   return { role, content: items, ...(calls ? { tool_calls: calls } : {}) } as Message
 }
 
-function itemOf(part: ContentPart) {
+function* itemOf(part: ContentPart): Generator<undefined, object, void> {
   switch (part.type) {
     case "text":
       return { plain: part.text }
@@ -170,7 +188,7 @@ function itemOf(part: ContentPart) {
     case "audio": {
       const { pcm, sampleRateHz } = part.audio
       checkFinite(pcm, "audio")
-      return { audio: resample(pcm, sampleRateHz, UNIT_SAMPLES) }
+      return { audio: yield* resampleSteps(pcm, sampleRateHz, UNIT_SAMPLES) }
     }
   }
 }

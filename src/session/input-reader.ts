@@ -57,7 +57,7 @@ export class InputReader {
     if (role === "assistant") {
       return yield* conversation.readAnswer([{ plain: text }, ...toolCalls.flatMap(callItems)], this.room)
     }
-    const units = sound ? unitsOf(sound) : []
+    const units = sound ? yield* unitsOf(sound) : []
     for (let at = 0; at < units.length; at += UNITS_TOGETHER) {
       const messages = units.slice(at, at + UNITS_TOGETHER).map((pcm) => this.messageOf({ pcm }))
       yield* conversation.read(messages, { omniInput: true, room: this.room })

@@ -13,7 +13,7 @@ export async function runSteps<T>(steps: Steps<T>, signal?: AbortSignal): Promis
 }
 
 /** Runs steps of computing alone, which nobody has to wait for between them. */
-export function runAtOnce<T>(steps: Generator<void, T, void>): T {
+export function runAtOnce<T>(steps: Generator<unknown, T, void>): T {
   for (;;) {
     const { done, value } = steps.next()
     if (done) return value
