@@ -185,7 +185,9 @@ async function lowerLayers(
 ): Promise<HostTensor> {
   const { siglip } = await visionConfig(set)
   const weights = await readComponent(set.checkpoint, siglipSpec(siglip), SIGLIP_PREFIX)
-  const graph = siglipGraph(siglip, { first: 0, end: layers }, { masked: true })
+  // As if another layer followed: after the last one comes the norm, which these states are before.
+  const unfinished = { ...siglip, numHiddenLayers: siglip.numHiddenLayers + 1 }
+  const graph = siglipGraph(unfinished, { first: 0, end: layers }, { masked: true })
   const program = await executor.compile(graph, weights)
   try {
     const { strips, positionIds: ids, keyMask } = batch
