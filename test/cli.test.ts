@@ -145,7 +145,7 @@ describe("convert", () => {
 
     const made = await omni([...args, "--quantize", "int4"])
     expect(made).toMatchObject({ code: 0, stderr: "" })
-    expect(made.stdout).toMatch(/larger\/\.omni\/[0-9a-f]+: 0\.0\d GB\n$/)
+    expect(made.stdout).toMatch(/larger\/\.omni\/[0-9a-f]+: [\d.]+ MB\n$/)
     const found = await omni([...args, "--quantize", "int4", "--json"])
     expect(records(found.stdout)).toEqual([expect.objectContaining({ type: "converted", reused: true })])
     const none = await omni([...args, "--quantize", "none"])

@@ -2,7 +2,7 @@
 import { defineCommand } from "citty"
 import { convertCheckpoint } from "../convert/index.node.ts"
 import { cacheFolder, modelFolder } from "../omni.models.node.ts"
-import { ConfigError } from "../util/index.ts"
+import { ConfigError, sizeText } from "../util/index.ts"
 import { choice, numberFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
@@ -39,8 +39,7 @@ export const convert = defineCommand({
       })
       output.done()
       output.record({ type: "converted", ...result })
-      const size = `${(result.sizeBytes / 1e9).toFixed(2)} GB`
-      output.text(`${result.bundleDirectory}: ${size}${result.reused ? ", made before" : ""}\n`)
+      output.text(`${result.bundleDirectory}: ${sizeText(result.sizeBytes)}${result.reused ? ", made before" : ""}\n`)
     })
   },
 })

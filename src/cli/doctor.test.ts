@@ -3,10 +3,10 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, describe, expect, test } from "vitest"
+import { durationText, sizeText } from "../util/index.ts"
 import { measureBandwidth, tryDevice } from "./doctor-devices.ts"
 import { cpuFeatures, findProgram, readHardware } from "./doctor-hardware.ts"
 import { reportModel } from "./doctor-model.ts"
-import { durationText, sizeText } from "./units.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "omni-doctor-"))
 afterAll(() => rmSync(folder, { recursive: true }))

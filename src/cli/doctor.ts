@@ -2,13 +2,13 @@
 import { defineCommand } from "citty"
 import { freeSpace, listModels } from "../hub/index.node.ts"
 import { cacheFolder, modelPlaces } from "../omni.models.node.ts"
+import { sizeText } from "../util/index.ts"
 import { type DeviceReport, measureBandwidth, tryDevice } from "./doctor-devices.ts"
 import { findProgram, type Hardware, readHardware } from "./doctor-hardware.ts"
 import { type ModelReport, reportModel } from "./doctor-model.ts"
 import { OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
-import { sizeText } from "./units.ts"
 
 const FLAGS = {
   model: { type: "string", description: "folder or name of a model; the full one when absent", valueHint: "NAME|DIR" },

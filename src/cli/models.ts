@@ -4,11 +4,10 @@ import { defineCommand } from "citty"
 import { openBundle } from "../convert/index.node.ts"
 import { type LocalModel, listModels, removeModel } from "../hub/index.node.ts"
 import { modelPlaces } from "../omni.models.node.ts"
-import { errorText } from "../util/index.ts"
+import { errorText, sizeText } from "../util/index.ts"
 import { listFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
-import { sizeText } from "./units.ts"
 
 const FLAGS = {
   dir: { type: "string", description: "folders of models of your own to look at too", valueHint: "DIR,…" },

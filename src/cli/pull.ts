@@ -4,10 +4,10 @@ import { defineCommand } from "citty"
 import { pullModel } from "../hub/index.node.ts"
 import type { PullProgress } from "../hub/index.ts"
 import { hubSettings } from "../omni.models.node.ts"
+import { durationText, sizeText } from "../util/index.ts"
 import { listFlag, OUTPUT_FLAGS } from "./flags.ts"
 import { interruptible } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
-import { durationText, sizeText } from "./units.ts"
 
 const FLAGS = {
   model: { type: "positional", description: "name of the model, such as openbmb/MiniCPM-o-2_6", required: true },

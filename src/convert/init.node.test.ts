@@ -48,6 +48,16 @@ describe("initCheckpoint", () => {
     expect(parseImageConfig(await readJsonObject(source, "preprocessor_config.json")).tokens.featureSize).toBe(64)
   })
 
+  test("says where nothing can be written", async () => {
+    const long = join(temporary(), "x".repeat(250))
+    await expect(initCheckpoint({ directory: long, ...nano })).rejects.toThrow(
+      /x: expected to write there, got: ENAMETOOLONG: .*\(free some space, or choose another folder\)$/,
+    )
+    await expect(initCheckpoint({ directory: newPath(), preset: "full", layers: 1e6 })).rejects.toThrow(
+      /: expected \d{4,} GB of free space, got [\d.]+ \w+ \(free some, or choose int4\)$/,
+    )
+  })
+
   test("the same seed gives the same bytes, another seed others", async () => {
     const bytesOf = async (seed: number) => {
       const directory = newPath()

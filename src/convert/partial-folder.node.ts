@@ -1,7 +1,7 @@
 /** @file Folders that appear whole or not at all: written under another name, then renamed. */
 import { mkdir, readdir, rename, rm, stat, statfs } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
-import { ConfigError, errorText } from "../util/index.ts"
+import { ConfigError, errorText, sizeText } from "../util/index.ts"
 
 let partialFolders = 0
 
@@ -14,7 +14,7 @@ const GONE_MS = 60_000
  * Makes the folder `target` through `fill`, which gets the folder to write into. When several processes make the same
  * one at once, the first to finish wins and the others take its result.
  * @param settle what to do with a folder that is there already: true accepts it, false says that it was moved away
- * @throws what `fill` throws; nothing is left behind then
+ * @throws ConfigError when the disk is full or may not be written, what `fill` throws; nothing is left behind then
  */
 export async function publishFolder(
   target: string,
@@ -24,8 +24,8 @@ export async function publishFolder(
   await removeAbandoned(target)
   const partial = partialName(target)
   try {
-    await mkdir(partial, { recursive: true })
-    await fill(partial)
+    await mkdir(partial, { recursive: true }).catch(unwritable(target, () => true))
+    await fill(partial).catch(unwritable(target, (code) => UNWRITABLE.has(code)))
     for (let attempt = 0; ; attempt++) {
       try {
         await rename(partial, target)
@@ -37,6 +37,17 @@ export async function publishFolder(
     }
   } finally {
     await rm(partial, { recursive: true, force: true })
+  }
+}
+
+const UNWRITABLE = new Set(["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM"])
+
+/** Failures of the disk under `target` become an error that says what to do; others stay. */
+function unwritable(target: string, isOurs: (code: string) => boolean): (error: unknown) => never {
+  return (cause) => {
+    if (!isOurs(String((cause as NodeJS.ErrnoException).code))) throw cause
+    const advice = "free some space, or choose another folder"
+    throw new ConfigError(`${target}: expected to write there, got: ${errorText(cause)} (${advice})`, { cause })
   }
 }
 
@@ -101,9 +112,8 @@ export async function checkSpace(path: string, sizeBytes: number): Promise<void>
   while (!(await exists(folder)) && dirname(folder) !== folder) folder = dirname(folder)
   const disk = await statfs(folder).catch(() => undefined) // no answer: writing will tell
   if (!disk || disk.bavail * disk.bsize >= sizeBytes) return
-  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
   throw new ConfigError(
-    `${folder}: expected ${gigabytes(sizeBytes)} of free space, got ${gigabytes(disk.bavail * disk.bsize)} ` +
+    `${folder}: expected ${sizeText(sizeBytes)} of free space, got ${sizeText(disk.bavail * disk.bsize)} ` +
       "(free some, or choose int4)",
   )
 }

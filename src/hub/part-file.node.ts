@@ -2,7 +2,7 @@
 import { createHash, type Hash } from "node:crypto"
 import { type FileHandle, mkdir, open, rename, stat, statfs } from "node:fs/promises"
 import { dirname, resolve } from "node:path"
-import { ConfigError, errorText } from "../util/index.ts"
+import { ConfigError, errorText, sizeText } from "../util/index.ts"
 import type { PartFile } from "./fetch-file.ts"
 import type { HubFile } from "./listing.ts"
 
@@ -134,9 +134,8 @@ function unwritable(path: string): (error: unknown) => never {
 export async function checkSpace(folder: string, sizeBytes: number): Promise<void> {
   const freeBytes = await freeSpace(folder)
   if (freeBytes === undefined || freeBytes >= sizeBytes) return
-  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 4 : 1)} GB`
   throw new ConfigError(
-    `${folder}: expected ${gigabytes(sizeBytes)} of free space, got ${gigabytes(freeBytes)} ` +
+    `${folder}: expected ${sizeText(sizeBytes)} of free space, got ${sizeText(freeBytes)} ` +
       "(free some, or choose another disk: --dir DIR or HF_HUB_CACHE)",
   )
 }

@@ -2,3 +2,4 @@ export { BackendError, CheckpointError, ConfigError, errorText, InputError, Omni
 export { invariant } from "./invariant.ts"
 export { createRandom } from "./random.ts"
 export { inSteps, runAtOnce, runSteps, type Steps } from "./steps.ts"
+export { durationText, sizeText } from "./units.ts"
