@@ -1,5 +1,5 @@
 /** @file Where an utterance stands: what was written, given to the decoder, drawn and delivered. Plain data, and changes of it. */
-import type { SpokenLanguage } from "../tokenizer/index.ts"
+import type { SpokenLanguage, TtsPrompt } from "../tokenizer/index.ts"
 import type { SpeechDecoderState } from "./speech-decoder.ts"
 import type { RenderState } from "./speech-renderer.ts"
 
@@ -38,6 +38,8 @@ export type SpeechState = {
   readonly seeded: number
   /** Text chunks prefilled, which is also the number of calls so far. */
   readonly chunk: number
+  /** The prompt whose slots the segment's decoder was given last. */
+  readonly given: TtsPrompt | undefined
   /** Text left for the next segment. */
   readonly carry: string | undefined
   /** Counts segments from 0. */

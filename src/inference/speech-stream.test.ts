@@ -1,8 +1,10 @@
 import { afterAll, describe, expect, test } from "vitest"
 import { createOrtNodeExecutor } from "../runtime/index.node.ts"
+import { ttsPrompt } from "../tokenizer/index.ts"
 import { createRandom, InputError, runSteps } from "../util/index.ts"
 import { DEFAULT_CODE_SAMPLING, type Draw, drawBy, drawMostLikely } from "./code-sampler.ts"
 import { randomFrames, randomState, SMALL_TEXT, SMALL_TTS, smallDecoder, smallRenderer } from "./speech.test-util.ts"
+import type { SpeechDecoder } from "./speech-decoder.ts"
 import { LIVE_RENDERING, REFERENCE_RENDERING, SAMPLES_PER_CODE_FRAME } from "./speech-renderer.ts"
 import type { SpeechPiece, SpeechState } from "./speech-state.ts"
 import { CALL_FRAMES, MAX_SEGMENT_FRAMES, type SpeechOptions, SpeechStream } from "./speech-stream.ts"
@@ -193,4 +195,49 @@ test("a whole answer is what stands between the last mark of its beginning and t
   const marked = await said("no<|tts_bos|>never<|tts_bos|>It is 3.<|tts_eos|>not<|tts_eos|> this")
   expect(marked).toEqual(await said("It is 3."))
   expect(marked).not.toEqual(await said("no"))
+})
+
+describe("a last word that tokenizes to fewer tokens than the decoder was given", () => {
+  /** What the decoder hears: ids of each prefill, and the text tokens of each call. */
+  async function heard(pieces: readonly string[], change: Partial<SpeechOptions> = {}) {
+    const prefills: (readonly number[])[] = []
+    const calls: number[] = []
+    const listening: SpeechDecoder = Object.create(decoder, {
+      prefillText: {
+        value: (...call: Parameters<SpeechDecoder["prefillText"]>) => {
+          prefills.push(call[1])
+          return decoder.prefillText(...call)
+        },
+      },
+      generate: {
+        value: (...call: Parameters<SpeechDecoder["generate"]>) => {
+          calls.push(call[1].textTokens)
+          return decoder.generate(...call)
+        },
+      },
+    })
+    const options = { ...stream().options, draw: endingAfter(18), ...change }
+    await spoken(new SpeechStream(listening, renderer, SMALL_TEXT, options), pieces)
+    return { prefills, calls }
+  }
+  // "aaaaaaa" has seven tokens, and "aaaaaaaж" is one that is unknown.
+  const SHRINKING = ["", "aaaaaaa", "ж"]
+
+  test("nothing is left to give it, so it goes on with what it had", async () => {
+    const { prefills, calls } = await heard(SHRINKING)
+    expect(prefills).toHaveLength(1)
+    expect(calls).toEqual([7, 7])
+    expect((await heard(SHRINKING, { speaksAll: true })).calls).toEqual([7, 1])
+  })
+
+  test("a new segment starts from the slots as they were given", async () => {
+    const { startIds } = SMALL_TEXT.layout
+    const long = ["", ...new Array<string>(8).fill(" aaaaaaa")]
+    const endless = { draw: endingAfter(150) }
+    const { ids } = ttsPrompt(SMALL_TEXT.tokenizer, SMALL_TEXT.layout, long.join(""))
+    const { prefills } = await heard([...long, "ж. b", " c"], endless)
+    // Up to its end the text has 51 tokens, and 8 chunks of 7 were given.
+    const last = startIds.length + 51
+    expect(prefills[8]).toEqual([...startIds, ...ids.slice(last - 5, last)])
+  })
 })

@@ -106,6 +106,7 @@ export class SpeechStream {
       spoken: "",
       seeded: 0,
       chunk: 0,
+      given: undefined,
       carry: undefined,
       segment: 0,
     }
@@ -197,11 +198,17 @@ export class SpeechStream {
     let ready = state
     if (state.phase === "closing") {
       const [begin] = textChunk(state.chunk, this.decoder.config)
-      const end = Math.min(this.textEnd(prompt), audioStart(this.decoder.config))
-      if (end > begin) ready = await this.prefill(state, prompt, begin, end)
+      if (this.textEnd(prompt) > begin) {
+        ready = await this.prefill(
+          state,
+          prompt,
+          begin,
+          Math.min(this.textEnd(prompt), audioStart(this.decoder.config)),
+        )
+      }
       yield
     }
-    const [piece, next] = yield* this.call({ ...ready, phase: "draining" }, prompt)
+    const [piece, next] = yield* this.call({ ...ready, phase: "draining" }, this.heardPrompt(ready, prompt))
     if (next.phase === "flushing" || next.decoder.frames.length <= MAX_SEGMENT_FRAMES) return [piece, next]
     return [piece, { ...next, phase: "flushing", carry: undefined }]
   }
@@ -256,7 +263,7 @@ export class SpeechStream {
     const { startIds } = this.text.layout
     const prompt = this.prompt(state.spoken)
     const last = this.textEnd(prompt) - 1 // the slot of [Etts]
-    const seedIds = prompt.ids.slice(Math.max(textStart(config), last - SEED_TOKENS), last)
+    const seedIds = this.heardPrompt(state, prompt).ids.slice(Math.max(textStart(config), last - SEED_TOKENS), last)
     const seedFrames = state.decoder.frames.slice(-SEED_FRAMES)
     const [, withText] = await this.decoder.prefillText(
       this.decoder.init(),
@@ -278,6 +285,7 @@ export class SpeechStream {
       spoken: written,
       seeded: seed.length,
       chunk: Math.floor(seedIds.length / config.textChunkSize),
+      given: undefined,
       carry: undefined,
       segment: state.segment + 1,
     }
@@ -304,10 +312,20 @@ export class SpeechStream {
   }
 
   private async prefill(state: SpeechState, prompt: TtsPrompt, begin: number, end: number): Promise<SpeechState> {
+    if (begin === end) return { ...state, given: prompt } // no slot is left
     const speaker = begin === 0 ? state.speaker : undefined
     const ids = prompt.ids.slice(begin, end)
     const [, decoder] = await this.decoder.prefillText(state.decoder, ids, begin, speaker)
-    return { ...state, decoder }
+    return { ...state, decoder, given: prompt }
+  }
+
+  /**
+   * What a closed segment says.
+   * Quirk of the reference: where the last piece made a word of fewer tokens, so that no slot is left to fill, it goes on with
+   * the prompt as it was before.
+   */
+  private heardPrompt({ given }: SpeechState, prompt: TtsPrompt): TtsPrompt {
+    return this.options.speaksAll ? prompt : (given ?? prompt)
   }
 
   private prompt(spoken: string): TtsPrompt {
