@@ -10,6 +10,7 @@ import { loudVad } from "../session/loud-vad.test-util.ts"
 import { hashedTokens, type MockModel, mockModel } from "../session/mock-model.test-util.ts"
 import { runSteps } from "../util/index.ts"
 import { CallHost } from "./call-host.ts"
+import type { CallAction } from "./messages.ts"
 import { StepQueue } from "./step-queue.ts"
 
 const TINY = new URL("../../test/fixtures/tiny-a", import.meta.url).pathname
@@ -175,6 +176,29 @@ describe("calls on one queue", () => {
       await respond(1)
       const read = prompts.tokenizer.decode(model.seen.at(-1)!.filter((id) => id >= 0))
       expect(read).toContain("one two three four five six")
+    },
+  )
+
+  test.each(["keep", "append", "respond"] as const)(
+    "what is cleared is gone, whatever is asked for at once: %s",
+    async (then) => {
+      const queue = new StepQueue(() => setImmediate())
+      const { hosted, model, events, push, respond } = await host(queue)
+      const pushing = push(new Float32Array(20 * 16_000))
+      while (!events.some(({ type }) => type === "perceived")) await setImmediate()
+      const act = (action: CallAction) => hosted.act(action, () => {}, never)
+      const clearing = act({ type: "clear" })
+      const pushed = act({ type: "push", input: { text: "yes" } })
+      const next =
+        then === "keep"
+          ? act({ type: "keep" })
+          : then === "append"
+            ? act({ type: "append", message: { role: "user", text: " and" } })
+            : respond(1)
+      await Promise.all([clearing, pushed, next, pushing])
+      if (then !== "respond") await respond(1)
+      expect(model.seen.at(-1)!.filter((id) => id < 0)).toEqual([])
+      expect(prompts.tokenizer.decode(model.seen.at(-1)!)).toContain("user\nyes")
     },
   )
 

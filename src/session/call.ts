@@ -50,6 +50,8 @@ export class Call {
   private readonly began: Beginning
   private writing = false
   private appending: boolean
+  /** What was read since the mark is to be forgotten: it is not kept any more. */
+  private clearing: boolean
   private readonly reader: InputReader
 
   private constructor(
@@ -74,6 +76,7 @@ export class Call {
     this.reader = new InputReader({ model, now, conversation: this.conversation, ears: this.ears }, options)
     this.gate = gateOf(parts, options, state)
     this.appending = false
+    this.clearing = false
   }
 
   /**
@@ -277,18 +280,20 @@ export class Call {
   /** What was pushed so far stays. */
   keep(): void {
     this.ears.keep()
-    if (!this.appending) this.conversation.unmark()
+    if (!this.appending && !this.clearing) this.conversation.unmark()
   }
 
   /** Forgets what was pushed since it was last kept and was not read. @returns whether some was read: {@link rewind} forgets it */
   clear(): boolean {
     this.gate?.clear()
     this.ears.clear()
-    return this.conversation.isMarked
+    this.clearing = this.conversation.isMarked
+    return this.clearing
   }
 
   /** Forgets what was read since it was last kept. Not while a generator runs. */
   rewind(): void {
+    this.clearing = false
     this.conversation.rewind()
   }
 
