@@ -176,6 +176,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
     interrupt({ heardMs } = {}) {
       if (answering) answering.stop = true
       return inTurn(async () => {
+        await held
         check()
         log.push(`interrupt ${heardMs ?? "all"}`)
         const entry = entries.findLast(({ kind }) => kind === "assistant")

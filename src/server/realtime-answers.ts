@@ -75,7 +75,7 @@ export class RealtimeAnswers {
     if (running.aside) return
     // What was made and not sent was never said.
     const heard = running.writer.audioMs > 0 ? { heardMs: running.writer.audioMs } : {}
-    void this.#call.enqueue(async (call) => void (await call.interrupt(heard)))
+    void this.#call.enqueue(async (call) => ({ rest: call.interrupt(heard) }))
   }
 
   /** A turn of the user is over: it is answered now, or when the running response has ended. */

@@ -73,7 +73,7 @@ export class RealtimeInput {
   clear(eventId?: string): void {
     this.#takeOpen()
     this.#speechItem = undefined
-    if (this.#others.call.isOpen) void this.#others.call.enqueue((call) => call.clear(), { eventId })
+    if (this.#others.call.isOpen) void this.#others.call.enqueue(async (call) => ({ rest: call.clear() }), { eventId })
     this.#shared.send({ type: "input_audio_buffer.cleared" })
   }
 
@@ -88,7 +88,7 @@ export class RealtimeInput {
       work()
       return
     }
-    void call.enqueue((open) => open.clear())
+    void call.enqueue(async (open) => ({ rest: open.clear() }))
     try {
       work()
     } finally {
@@ -186,7 +186,7 @@ export class RealtimeInput {
 
   #commitTurn(id: string, sound: Sound | undefined): void {
     const { items, call, transcripts } = this.#others
-    if (call.isOpen) void call.enqueue((open) => open.keep())
+    if (call.isOpen) void call.enqueue(async (open) => ({ rest: open.keep() }))
     if (sound) items.sounds.set(id, sound)
     const previous_item_id = items.all.at(-1)?.id ?? null
     this.#shared.send({ type: "input_audio_buffer.committed", previous_item_id, item_id: id })

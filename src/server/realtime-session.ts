@@ -236,9 +236,11 @@ export class RealtimeSession {
       return
     }
     let text: string | undefined
-    const work = async (call: EngineCall) => {
-      text = (await call.interrupt({ heardMs })).text
-    }
+    const work = async (call: EngineCall) => ({
+      rest: call.interrupt({ heardMs }).then((said) => {
+        text = said.text
+      }),
+    })
     // A call that was replaced meanwhile does not know what lies where.
     void this.#call.enqueue(work, { eventId: event_id }).then(() => cut(text ?? about))
   }

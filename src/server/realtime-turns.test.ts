@@ -62,6 +62,21 @@ test.each([
   expect(it.errors).toEqual([])
 })
 
+test("is found while an answer that was stopped is being cut", async () => {
+  const it = openSession({ stepMs: 20 })
+  it.send(append(0), said("hi"), RESPOND)
+  await it.seen("response.output_audio.delta")
+  const release = it.engine.calls[0]!.hold()
+  it.send({ type: "response.cancel" }, append(LOUD), append(LOUD), append(0))
+  await it.seen("input_audio_buffer.speech_stopped")
+  expect(it.engine.log.filter((entry) => entry.startsWith("interrupt"))).toEqual([])
+  release()
+  await it.seen("response.done", 2)
+  await it.session.settled()
+  expect(it.engine.log.filter((entry) => entry.startsWith("interrupt"))).toHaveLength(1)
+  expect(it.errors).toEqual([])
+})
+
 test("a long piece of sound is given in parts, none of it lost or out of place", async () => {
   const it = openSession()
   it.send(append(0, 25_500), append(LOUD), append(0))
