@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib"
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { exactLog } from "./exact-log.ts"
@@ -128,6 +129,22 @@ test("slices run row by row, left to right", () => {
     { left: 490, top: 406 },
     { left: 980, top: 406 },
   ])
+})
+
+// CRC-32 of the plans of 1,500 sizes each, from a Python program with the official rules.
+test.each([
+  { scaleResolution: 448, maxSliceNums: 9, want: 2818596796 },
+  { scaleResolution: 448, maxSliceNums: 4, want: 2512215492 },
+  { scaleResolution: 336, maxSliceNums: 12, want: 2474140975 },
+  { scaleResolution: 224, maxSliceNums: 6, want: 3826458469 },
+])("recorded plans at $scaleResolution pixels, at most $maxSliceNums slices", ({ want, ...other }) => {
+  const lines = Array.from({ length: 1500 }, (_, i) => {
+    const size = { width: 1 + ((i * 37) % 2399), height: 1 + ((i * i * 101) % 1801) }
+    const { overview, slices } = planSlices(size, { ...settings, ...other })
+    const { cols, rows } = slices?.grid ?? { cols: 1, rows: 1 }
+    return `${text(size)} ${cols}x${rows} ${text(overview)} ${text(slices?.refined ?? overview)}\n`
+  })
+  expect(crc32(lines.join(""))).toBe(want)
 })
 
 test("exactLog is the nearest f64", () => {
