@@ -23,8 +23,8 @@ export async function publishFolder(
 ): Promise<void> {
   await removeAbandoned(target)
   const partial = partialName(target)
+  await mkdir(partial, { recursive: true }).catch(unwritable(target, () => true))
   try {
-    await mkdir(partial, { recursive: true }).catch(unwritable(target, () => true))
     await fill(partial).catch(unwritable(target, (code) => UNWRITABLE.has(code)))
     for (let attempt = 0; ; attempt++) {
       try {
