@@ -196,9 +196,11 @@ export class CallHost {
           await quick.run()
           continue
         }
-        if ((!upTo && this.stops.size > 0) || !this.open) return
-        const end = upTo ?? this.line.find(({ behind }) => behind)?.behind
-        const steps = this.call.perceive(() => !this.nextQuick, end)
+        // Both may change while it reads. What was pushed behind a question is not part of it.
+        const end = () => upTo ?? this.line.find(({ kind }) => kind() === "slow")?.behind
+        const mayRead = () => end() !== undefined || this.stops.size === 0
+        if (!mayRead() || !this.open) return
+        const steps = this.call.perceive(() => mayRead() && !this.nextQuick, end)
         await this.queue.run(steps, (event) => event && this.onEvent(event), this.endOf(signal))
         if (!this.nextQuick) return
       }

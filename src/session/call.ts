@@ -148,12 +148,15 @@ export class Call {
   /**
    * Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer.
    * @param goesOn asked between two reads whether to go on; what waits then stays
-   * @param end the last input to read; all when absent
+   * @param end asked before each read for the last input to read; all when there is none
    * @throws InputError or ConfigError of an item that cannot be read, which is gone then; what follows it waits
    */
-  async *perceive(goesOn = () => true, end?: Call["latestInput"]): AsyncGenerator<CallEvent | undefined, void, void> {
+  async *perceive(
+    goesOn = () => true,
+    end: () => Call["latestInput"] | undefined = () => undefined,
+  ): AsyncGenerator<CallEvent | undefined, void, void> {
     for (;;) {
-      const heard = this.ears.peek(UNITS_TOGETHER, end)
+      const heard = this.ears.peek(UNITS_TOGETHER, end())
       if (heard.length === 0) return
       if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
       yield* this.reader.take(heard)
