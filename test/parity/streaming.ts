@@ -3,6 +3,7 @@ import { readText } from "../../src/checkpoint/index.ts"
 import { type CodeFrame, type Delivery, REFERENCE_RENDERING, type SpeechDecoder } from "../../src/inference/index.ts"
 import {
   type AnswerEvent,
+  type AnswerOptions,
   BEHAVIOURS,
   type BehaviourOptions,
   Conversation,
@@ -53,6 +54,7 @@ type Generate = {
   readonly max_new_tokens: number
   readonly aborted_after_pieces: number | null
   readonly repetition_penalty?: number
+  readonly min_new_tokens?: number
   readonly inner_calls: readonly { readonly input_ids: readonly number[]; readonly new: readonly number[] }[]
   readonly new_ids: readonly number[]
   readonly pieces: readonly string[]
@@ -101,11 +103,14 @@ async function answer(
   model: OmniModel,
   conversation: Conversation,
   opened: OpenedAnswer,
-  options: { maxNewTokens: number; repetitionPenalty: number; speak: boolean; behaviour: BehaviourOptions },
+  options: Pick<AnswerOptions, "maxNewTokens" | "minNewTokens" | "repetitionPenalty"> & {
+    readonly speak: boolean
+    readonly behaviour: BehaviourOptions
+  },
   onEvent: (event: AnswerEvent | undefined) => boolean,
   onLogits: (logits: Float32Array) => void,
 ): Promise<void> {
-  const { speak, behaviour, maxNewTokens, repetitionPenalty } = options
+  const { speak, behaviour, ...sampling } = options
   const { piece, hidden, speaker, record } = opened
   const events = writeAnswer(
     model,
@@ -114,7 +119,7 @@ async function answer(
       promptIds: piece.ids,
       hidden,
       ...(speak ? { speaker } : {}),
-      options: { temperature: 0, repetitionPenalty, maxNewTokens },
+      options: { temperature: 0, ...sampling },
       behaviour,
       prompt: { positions: piece.ids.length, audio: 0, image: 0, cached: 0 },
       startMs: 0,
@@ -149,6 +154,7 @@ async function compareAnswer(
     {
       // The limit stops where a piece ends without an event, which leaves the conversation as a stop does.
       maxNewTokens: aborted ? Math.min(written, event.max_new_tokens) : event.max_new_tokens,
+      minNewTokens: event.min_new_tokens ?? 0,
       repetitionPenalty: event.repetition_penalty ?? 1,
       speak: false,
       behaviour: BEHAVIOURS.reference,
@@ -229,6 +235,7 @@ async function speakAnswer(context: CaseContext, text: OmniModel, delivery: Deli
   const delivered: Extract<AnswerEvent, { type: "audio-delta" }>[] = []
   const options = {
     maxNewTokens: params.max_new_tokens as number,
+    minNewTokens: (params.min_new_tokens ?? 0) as number,
     repetitionPenalty: (params.repetition_penalty ?? 1) as number,
     speak: true,
     behaviour: { ...BEHAVIOURS.reference, rendering: { ...REFERENCE_RENDERING, delivery } },
