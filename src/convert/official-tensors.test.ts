@@ -107,7 +107,8 @@ describe("modelFiles", () => {
 
   test("presets and layers are checked", () => {
     expect(() => modelPlan("tiny")).toThrow("preset: expected nano or full, got tiny")
-    expect(() => modelPlan("nano", 0)).toThrow("layers: expected a positive whole number, got 0")
+    expect(() => modelPlan("nano", 0)).toThrow("layers: expected a positive whole number, at most 1000, got 0")
+    expect(() => modelPlan("nano", 1001)).toThrow("at most 1000, got 1001")
     expect(modelPlan("full", 3).config.num_hidden_layers).toBe(3)
   })
 })

@@ -174,6 +174,9 @@ const PLANS: { readonly [P in Preset]: ModelPlan } = {
   },
 }
 
+/** Planning more takes minutes, and no disk holds them. */
+const MOST_LAYERS = 1000
+
 /**
  * The plan of a preset.
  * @param layers layers of the language model, when others than the preset's
@@ -184,8 +187,8 @@ export function modelPlan(preset: string, layers?: number): ModelPlan {
   if (!known) throw new ConfigError(`preset: expected ${PRESETS.join(" or ")}, got ${preset}`)
   const plan = PLANS[known]
   if (layers === undefined) return plan
-  if (!Number.isSafeInteger(layers) || layers < 1) {
-    throw new ConfigError(`layers: expected a positive whole number, got ${layers}`)
+  if (!Number.isSafeInteger(layers) || layers < 1 || layers > MOST_LAYERS) {
+    throw new ConfigError(`layers: expected a positive whole number, at most ${MOST_LAYERS}, got ${layers}`)
   }
   return { ...plan, config: { ...plan.config, num_hidden_layers: layers } }
 }
