@@ -2,6 +2,7 @@
 import type { Engine, EngineCall } from "./engine/index.ts"
 import type { RgbaImage } from "./image/index.ts"
 import { type AudioInput, checkSamples, type ImageInput, readImage, readSoundInput } from "./media/index.ts"
+import { checkChoice, checkList, checkObject, checkOptions, checkText } from "./omni.checks.ts"
 import {
   type AnswerEvent,
   type CallEvent,
@@ -102,7 +103,11 @@ class OpeningCall implements LibraryCall {
     await (await sent).taken
   }
 
-  async #prepare({ pictures, pcm, frame, text }: LibraryCallInput): Promise<CallInput> {
+  async #prepare(input: LibraryCallInput): Promise<CallInput> {
+    checkObject("call.push", input)
+    const { pictures, pcm, frame, text } = input
+    checkList("call.push: pictures", pictures)
+    checkText("call.push: text", text)
     const reading = { source: "call.push: frame", behaviour: this.#behaviour }
     // Taken before anything is waited for: a microphone and a camera fill their buffers again.
     const sound = pcm === undefined ? {} : { pcm: checkSamples("call.push: pcm", pcm).slice() }
@@ -116,7 +121,11 @@ class OpeningCall implements LibraryCall {
     }
   }
 
-  async append({ sound, ...message }: LibraryAppendedMessage): Promise<void> {
+  async append(given: LibraryAppendedMessage): Promise<void> {
+    checkObject("call.append", given)
+    const { sound, ...message } = given
+    checkChoice("call.append: role", message.role ?? null, ["user", "assistant", "tool"])
+    checkText("call.append: text", message.text ?? null)
     const read = sound === undefined ? undefined : await readSoundInput(sound, { source: "call.append: sound" })
     await this.#sent
     await (await this.#call).append({ ...message, ...(read ? { sound: read } : {}) })
@@ -127,10 +136,9 @@ class OpeningCall implements LibraryCall {
     await (await this.#call).keep()
   }
 
-  async *respond({
-    signal,
-    ...options
-  }: Parameters<LibraryCall["respond"]>[0] = {}): ReturnType<LibraryCall["respond"]> {
+  async *respond(given: Parameters<LibraryCall["respond"]>[0] = {}): ReturnType<LibraryCall["respond"]> {
+    checkOptions("call.respond", given)
+    const { signal, ...options } = given
     await this.#sent
     yield* (await this.#call).respond(options, signal)
   }
@@ -169,6 +177,7 @@ function copyOf(frame: ImageInput): ImageInput {
 }
 
 async function open(engine: Engine, options: LibraryCallOptions): Promise<EngineCall> {
+  checkOptions("call", options)
   const { voice, onEvent, snapshot, signal, ...rest } = options
   const sound = voice === undefined ? undefined : await readSoundInput(voice, { source: "voice", signal })
   return await engine.call(

@@ -1,5 +1,6 @@
 /** @file What users write as messages, with files in any form, made into what the engine takes: pixels and samples. */
 import { type AudioInput, type ImageInput, readImage, readPictureOrSound, readSoundInput } from "./media/index.ts"
+import { checkChoice, checkList, checkObject } from "./omni.checks.ts"
 import type { Behaviour, ChatMessage, ContentPart } from "./session/index.ts"
 import { InputError } from "./util/index.ts"
 
@@ -16,13 +17,19 @@ export type MessageItem =
 
 export type Message = Omit<ChatMessage, "content"> & { readonly content: string | readonly MessageItem[] }
 
+const ROLES = ["system", "user", "assistant", "tool"]
+
 type Reading = { readonly behaviour?: Behaviour | undefined; readonly signal?: AbortSignal | undefined }
 
 /** @throws InputError naming the item that cannot be read */
 export async function readMessages(messages: string | readonly Message[], reading: Reading): Promise<ChatMessage[]> {
   if (typeof messages === "string") return [{ role: "user", content: messages }]
+  checkList("messages", messages)
   const read: ChatMessage[] = []
-  for (const [i, { content, ...rest }] of messages.entries()) {
+  for (const [i, message] of messages.entries()) {
+    checkObject(`messages[${i}]`, message)
+    const { content, ...rest } = message
+    checkChoice(`messages[${i}].role`, rest.role ?? null, ROLES)
     reading.signal?.throwIfAborted()
     const where = `messages[${i}].content`
     read.push({ ...rest, content: typeof content === "string" ? content : await readItems(content, where, reading) })

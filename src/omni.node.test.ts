@@ -232,3 +232,47 @@ describe("omni.call", () => {
     await expect(textOf(answer)).rejects.toThrow("enough")
   })
 })
+
+describe("what callers without types get wrong", () => {
+  // biome-ignore lint/suspicious/noExplicitAny: these values are wrong on purpose
+  const wrong = (value: unknown) => value as any
+
+  test.each([
+    [() => Omni.load(wrong(null)), "Omni.load: expected the name or folder of a model, got object"],
+    [() => Omni.load(CHECKPOINT, wrong({ device: "gpu" })), "device: expected auto, reference, cpu, webgpu, got gpu"],
+    [
+      () => Omni.load(CHECKPOINT, wrong({ quantize: 4 })),
+      "quantize: expected auto, none, int8, int4, int8+int4, got number",
+    ],
+    [() => textOf(omni.chat(wrong(5))), "messages: expected a list, got number"],
+    [() => textOf(omni.chat(wrong([null]))), "messages[0]: expected an object, got null"],
+    [
+      () => textOf(omni.chat(wrong([{ role: "bot", content: "x" }]))),
+      "messages[0].role: expected system, user, assistant, tool, got bot",
+    ],
+    [
+      () => textOf(omni.chat("hi", wrong({ behaviour: "fast" }))),
+      "chat: behaviour: expected live, reference, got fast",
+    ],
+    [
+      () => textOf(omni.chat("hi", wrong({ format: { type: "xml" } }))),
+      "chat: format.type: expected text, json-object, json-schema, tool-call, got xml",
+    ],
+    [() => textOf(omni.chat("hi", wrong({ tools: [{}] }))), "chat: tools[0].name: expected text, got null"],
+    [() => omni.call(wrong({ instructions: 5 })).ready(), "call: instructions: expected text, got number"],
+  ])("%s is told", async (attempt, message) => {
+    await expect(attempt()).rejects.toThrow(message)
+  })
+
+  test("spoils no call", async () => {
+    await using call = omni.call(GREEDY)
+    await expect(call.push(wrong({ text: 5 }))).rejects.toThrow("call.push: text: expected text, got number")
+    await expect(call.push(wrong(null))).rejects.toThrow("call.push: expected an object, got null")
+    await expect(call.append(wrong({ role: "bot", text: "x" }))).rejects.toThrow(
+      "call.append: role: expected user, assistant, tool, got bot",
+    )
+    await expect(call.append(wrong({ role: "user" }))).rejects.toThrow("call.append: text: expected text, got null")
+    await call.push({ text: "Hello." })
+    expect(await textOf(call.respond({ speak: false }))).not.toBe("")
+  })
+})

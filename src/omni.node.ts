@@ -3,15 +3,23 @@
  * calls. Files and decoders are handled here, everything below takes samples and pixels.
  */
 import { startEngine } from "./engine/index.node.ts"
-import type { EngineClient, EngineStats, LoadOptions, ModelInfo } from "./engine/index.ts"
+import {
+  DEVICES,
+  type EngineClient,
+  type EngineStats,
+  type LoadOptions,
+  type ModelInfo,
+  QUANTIZE_KINDS,
+} from "./engine/index.ts"
 import { pullModel } from "./hub/index.node.ts"
 import { parseModelName } from "./hub/index.ts"
 import { type AudioInput, readSoundInput } from "./media/index.ts"
 import { type LibraryCall, type LibraryCallOptions, openCall } from "./omni.call.node.ts"
+import { checkChoice, checkObject, checkOptions } from "./omni.checks.ts"
 import { type Message, readMessages } from "./omni.messages.node.ts"
 import { cacheFolder, type Environment, hubSettings, modelFolder } from "./omni.models.node.ts"
 import { type AnswerEvent, type ChatOptions, spokenPrompt } from "./session/index.ts"
-import { CheckpointError } from "./util/index.ts"
+import { CheckpointError, InputError } from "./util/index.ts"
 
 export { concatPcm, floatToInt16, readWavMono, writeWav } from "./audio/index.ts"
 export type { EngineStats, ModelInfo } from "./engine/index.ts"
@@ -68,11 +76,18 @@ export class Omni implements AsyncDisposable {
   /**
    * Loads a model: `nano`, which comes with the program; the name of a model of Hugging Face, such as
    * `openbmb/MiniCPM-o-2_6`, which is downloaded when it is not on this machine; or a folder.
-   * @throws CheckpointError when there is no such model, ConfigError for wrong options or too little memory, BackendError
+   * @throws CheckpointError when there is no such model, InputError for what is no name, ConfigError for wrong options or too little memory, BackendError
    * when the device does not work, the signal's reason
    */
   static async load(model = "nano", options: OmniOptions = {}): Promise<Omni> {
+    if (typeof model !== "string" || model === "")
+      throw new InputError(
+        `Omni.load: expected the name or folder of a model, got ${model === "" ? "no text" : typeof model}`,
+      )
+    checkObject("Omni.load: options", options)
     const { device = "auto", quantize = "auto", threads, signal, environment = process.env } = options
+    checkChoice("device", device, DEVICES)
+    checkChoice("quantize", quantize, QUANTIZE_KINDS)
     signal?.throwIfAborted()
     const onProgress = (stage: string, fraction: number) => options.onProgress?.({ stage, fraction })
     const folder = await findModel(model, { ...options, environment, report: onProgress })
@@ -97,8 +112,10 @@ export class Omni implements AsyncDisposable {
    */
   async *chat(
     messages: string | readonly Message[],
-    { signal, voice, ...options }: OmniChatOptions = {},
+    given: OmniChatOptions = {},
   ): AsyncGenerator<AnswerEvent, void, void> {
+    checkOptions("chat", given)
+    const { signal, voice, ...options } = given
     const reading = { behaviour: options.behaviour, signal }
     const read = await readMessages(messages, reading)
     const sound = voice === undefined ? undefined : await readSoundInput(voice, { source: "voice", signal })
