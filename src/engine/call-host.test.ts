@@ -60,6 +60,23 @@ describe("calls on one queue", () => {
     await expect(talking).rejects.toThrow("interrupted")
   })
 
+  test("a question behind many small pushes waits for a step of others for each of its own, not for each push", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const talker = await host(queue)
+    const hearer = await host(queue, { turns: {}, perceive: "always" })
+    const talking = talker.respond(2000)
+    while (talker.answers.length < 3) await setImmediate()
+    const reading = hearer.push(new Float32Array(32_000).fill(0.01))
+    while (hearer.model.counts.encoded === 0) await setImmediate()
+    const pushes = Array.from({ length: 100 }, () => hearer.push(new Float32Array(640)))
+    const before = talker.model.counts.passes
+    await hearer.respond(1)
+    expect(talker.model.counts.passes - before).toBeLessThan(50)
+    await Promise.all([reading, ...pushes])
+    await talker.hosted.act({ type: "interrupt" }, () => {}, never)
+    await expect(talking).rejects.toThrow("interrupted")
+  })
+
   test("several answers come along together", async () => {
     const queue = new StepQueue(() => setImmediate())
     const all = await Promise.all([host(queue), host(queue), host(queue)])
@@ -227,6 +244,27 @@ describe("calls on one queue", () => {
     expect(heardMs() - before).toBeLessThanOrEqual(6000)
     await more
     await expect.poll(heardMs).toBe(100_000)
+  })
+
+  test("an answer that waits for what is being read is stopped at once", async () => {
+    const queue = new StepQueue(() => setImmediate())
+    const { hosted, model, events, push } = await host(queue)
+    const units = () => events.filter(({ type }) => type === "perceived").length
+    const pushing = push(new Float32Array(50 * 16_000))
+    for (let round = 1; round <= 10; round++) {
+      const before = units()
+      while (units() === before) await setImmediate()
+      for (let step = 0; step < round; step++) await setImmediate()
+      const stopped = hosted.act({ type: "respond", options: { speak: false } }, () => {}, never)
+      const stopping = expect(stopped).rejects.toThrow("interrupted")
+      const { encoded, passes } = model.counts
+      expect(await hosted.act({ type: "interrupt" }, () => {}, never)).toEqual({ text: "", heardMs: 0 })
+      expect(model.counts.encoded + model.counts.passes - encoded - passes).toBe(0)
+      await stopping
+    }
+    await pushing
+    await expect.poll(() => queue.length).toBe(0)
+    expect(events.reduce((sum, event) => sum + (event.type === "perceived" ? event.audioMs : 0), 0)).toBe(50_000)
   })
 
   test("an answer that is stopped while it reads leaves nothing to be read twice", async () => {

@@ -38,6 +38,8 @@ export class CallHost {
   /** Tells who reads that a quick command came. */
   private wake: () => void = () => {}
   private draining: Promise<void> | undefined
+  /** The command at work. */
+  private current: Waiting | undefined
   /** Stops the answers asked for, those that wait for their turn too. */
   private readonly stops = new Set<AbortController>()
   private readonly hungUp = new AbortController()
@@ -72,6 +74,8 @@ export class CallHost {
         const { isWriting, begunAnswers } = this.call
         const hasBegun = isWriting || this.stops.size === 0
         this.stopAnswers("interrupted")
+        // All that was asked for waits behind a read: it never begins, and nothing is there to be cut.
+        if (!hasBegun && this.current?.kind() === "reads") return this.call.interrupt(action.heardMs, false)
         const isMeant = () => hasBegun || this.call.begunAnswers > begunAnswers
         return await this.inTurn(async () => this.call.interrupt(action.heardMs, isMeant()), "quick")
       }
@@ -185,21 +189,26 @@ export class CallHost {
    */
   private perceive(signal: AbortSignal, upTo?: Place): Promise<void> {
     const read = async () => {
+      // Both may change while it reads. What was pushed behind a question is not part of it.
+      const end = () => upTo ?? this.line.find(({ kind }) => kind() === "slow")?.behind
+      const mayRead = () => end() !== undefined || this.stops.size === 0
       for (;;) {
-        const woken = new Promise<void>((resolve) => {
-          this.wake = resolve
-        })
-        await Promise.race([this.listen(), woken])
         const quick = this.nextQuick
         if (quick) {
           this.line.splice(this.line.indexOf(quick), 1)
           await quick.run()
           continue
         }
-        // Both may change while it reads. What was pushed behind a question is not part of it.
-        const end = () => upTo ?? this.line.find(({ kind }) => kind() === "slow")?.behind
-        const mayRead = () => end() !== undefined || this.stops.size === 0
         if (!mayRead() || !this.open) return
+        // Every push reads what waits: those that find nothing must not wait for steps of others.
+        if (this.call.isUnheard) {
+          const woken = new Promise<void>((resolve) => {
+            this.wake = resolve
+          })
+          await Promise.race([this.listen(), woken])
+          if (this.nextQuick || !mayRead()) continue
+        }
+        if (!this.call.isUnread(end())) return
         const steps = this.call.perceive(() => mayRead() && !this.nextQuick, end)
         await this.queue.run(steps, (event) => event && this.onEvent(event), this.endOf(signal))
         if (!this.nextQuick) return
@@ -247,7 +256,7 @@ export class CallHost {
   }
 
   private async drain(): Promise<void> {
-    for (let next = this.line.shift(); next; next = this.line.shift()) await next.run()
+    for (this.current = this.line.shift(); this.current; this.current = this.line.shift()) await this.current.run()
     this.draining = undefined
   }
 }

@@ -130,9 +130,19 @@ export class Call {
     if (this.gate) yield* this.gate.listen(() => this.writing, mayPause)
   }
 
+  /** Whether {@link listen} has something to do. */
+  get isUnheard(): boolean {
+    return this.gate?.isBehind === true
+  }
+
+  /** Whether {@link perceive} has something to do. @param end as it is given to it */
+  isUnread(end?: Call["latestInput"]): boolean {
+    return this.ears.peek(1, end).length > 0
+  }
+
   /** Whether {@link listen} or {@link perceive} has something to do. */
   get isBehind(): boolean {
-    return this.gate?.isBehind === true || this.ears.peek(1).length > 0
+    return this.isUnheard || this.isUnread()
   }
 
   /** What was pushed last and waits to be read, for {@link perceive}; an empty place when nothing waits. */
