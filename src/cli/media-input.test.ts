@@ -128,6 +128,9 @@ describe("the file for the answer", () => {
     await expect(checkOutFile("--out", "/nowhere/x.wav")).rejects.toThrow(
       /^--out: expected a folder that can be written, got \/nowhere: ENOENT/,
     )
+    await expect(checkOutFile("--out", "x.MP3")).rejects.toThrow(
+      "--out: expected a name for a WAV file, got x.MP3 (name it .wav, and convert it with ffmpeg)",
+    )
     const path = join(folder, "answer.wav")
     await checkOutFile("--out", path)
     const pieces = [noise.subarray(0, 100), noise.subarray(100, 300)]

@@ -37,7 +37,8 @@ function exitCode(error: unknown): number {
 /** The help of a command; escape codes only for terminals that want them (no-color.org). */
 async function help(command: CommandDef<ArgsDef> | undefined): Promise<string> {
   const usage = command ? await renderUsage(command, omni) : await renderUsage(omni)
-  return process.stdout.isTTY && !process.env.NO_COLOR ? usage : stripVTControlCharacters(usage)
+  const isPlain = Boolean(process.env.NO_COLOR) || process.env.TERM === "dumb"
+  return process.stdout.isTTY && !isPlain ? usage : stripVTControlCharacters(usage)
 }
 
 async function find(name: string): Promise<Command> {

@@ -1,19 +1,41 @@
 /** @file Files that commands write: checked before minutes of work, there as a whole or not at all. */
 import { access, constants, realpath, rename, rm, stat, writeFile } from "node:fs/promises"
-import { dirname, join, resolve } from "node:path"
+import { dirname, extname, join, resolve } from "node:path"
 import { concatPcm, writeWav } from "../audio/index.ts"
 import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import { errorText, InputError } from "../util/index.ts"
 
+/** Endings that promise what is not written. */
+const OTHER_SOUND = new Set([
+  ".mp3",
+  ".ogg",
+  ".oga",
+  ".opus",
+  ".flac",
+  ".m4a",
+  ".aac",
+  ".webm",
+  ".wma",
+  ".aiff",
+  ".pcm",
+  ".raw",
+])
+
 /**
+ * Checks where a WAV file is to be written.
  * @param inputs files that are read: writing onto one would lose it
- * @throws InputError when no file can be written there
+ * @throws InputError when no file can be written there, or its name belongs to another format
  */
 export async function checkOutFile(
   flag: string,
   path: string,
   inputs: readonly (string | undefined)[] = [],
 ): Promise<void> {
+  const ending = extname(path).toLowerCase()
+  if (OTHER_SOUND.has(ending))
+    throw new InputError(
+      `${flag}: expected a name for a WAV file, got ${path} (name it .wav, and convert it with ffmpeg)`,
+    )
   const there = await stat(path).catch(() => undefined)
   if (there?.isDirectory()) throw new InputError(`${flag}: expected a file to write, got the folder ${path}`)
   if (there && !there.isFile()) return // a device or pipe, written as it is

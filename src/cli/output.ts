@@ -17,7 +17,7 @@ export type Output = {
 }
 
 export function createOutput({ json, quiet }: { readonly json: boolean; readonly quiet: boolean }): Output {
-  const interactive = process.stderr.isTTY && !json && !quiet
+  const interactive = process.stderr.isTTY && process.env.TERM !== "dumb" && !json && !quiet
   let bar: SingleBar | undefined
   let lineEnded = true
   const text = (piece: string) => {

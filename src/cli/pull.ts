@@ -36,6 +36,7 @@ export const pull = defineCommand({
   async run({ args, rawArgs }) {
     const output = createOutput({ json: args.json === true, quiet: args.quiet === true })
     if (args.model === "nano") {
+      output.record({ type: "pulled", repo: "nano", files: 0, sizeBytes: 0, downloadedBytes: 0 })
       output.note("nano comes with the program: there is nothing to pull")
       return
     }
