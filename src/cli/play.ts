@@ -55,7 +55,7 @@ export function createPlayer(
         failure ??= { error }
       },
     )
-    latest = Promise.all([latest, taken])
+    latest = latest.then(() => taken)
     if (waits || pace === "max" || behind > MAX_BEHIND_SAMPLES) await taken
     check()
   }

@@ -54,14 +54,14 @@ export class SessionCall {
   #written = { itemId: "", generation: -1 }
   #queue: Promise<void> = Promise.resolve()
   /** Everything that was asked for. */
-  #asked: Promise<unknown> = Promise.resolve()
+  #asked: Promise<void> = Promise.resolve()
   #unread = 0
   /** Sound that the open call was given. */
   #heardMs = 0
   #behindMs = 0
   /** Sound that a call was given and has not taken. */
   #givenMs = 0
-  #given: Promise<unknown> = Promise.resolve()
+  #given: Promise<void> = Promise.resolve()
   /** Where the session's clock stood when the call's clock began. */
   startMs = 0
 
@@ -111,7 +111,7 @@ export class SessionCall {
   }
 
   /** Resolves when what was asked so far is done. */
-  get idle(): Promise<unknown> {
+  get idle(): Promise<void> {
     return this.#asked
   }
 
@@ -156,7 +156,7 @@ export class SessionCall {
       .finally(() => {
         this.#unread -= pieces
       })
-    this.#asked = Promise.all([this.#asked, done])
+    this.#asked = both(this.#asked, done)
     return done
   }
 
@@ -204,7 +204,7 @@ export class SessionCall {
         .finally(() => {
           this.#givenMs -= ms
         })
-      this.#given = Promise.all([this.#given, taken])
+      this.#given = both(this.#given, taken)
       return { rest }
     }
     const done = () => {
@@ -321,4 +321,10 @@ export class SessionCall {
     this.#states.delete(this)
     await this.#call?.then((open) => open.close()).catch(() => undefined)
   }
+}
+
+/** Resolves when both have, with nothing: results that hold those before them would grow with every piece of sound. */
+async function both(before: Promise<void>, now: Promise<void>): Promise<void> {
+  await before
+  await now
 }
