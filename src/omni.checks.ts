@@ -41,6 +41,8 @@ type Checked = {
   readonly format?: unknown
   readonly tools?: unknown
   readonly instructions?: unknown
+  readonly stop?: unknown
+  readonly onEvent?: unknown
 }
 
 /**
@@ -49,13 +51,16 @@ type Checked = {
  */
 export function checkOptions(where: string, options: Checked): void {
   checkObject(where, options)
-  const { behaviour, format, tools, instructions } = options
+  const { behaviour, format, tools, instructions, stop, onEvent } = options
   checkChoice(`${where}: behaviour`, behaviour, BEHAVIOURS)
   checkText(`${where}: instructions`, instructions)
   if (format !== undefined) {
     checkObject(`${where}: format`, format)
     checkChoice(`${where}: format.type`, (format as { readonly type?: unknown }).type ?? null, FORMATS)
   }
+  if (onEvent !== undefined && typeof onEvent !== "function")
+    throw new InputError(`${where}: onEvent: expected a function, got ${kindOf(onEvent)}`)
+  checkList(`${where}: stop`, stop)
   checkList(`${where}: tools`, tools)
   for (const [i, tool] of ((tools ?? []) as readonly unknown[]).entries()) {
     checkObject(`${where}: tools[${i}]`, tool)

@@ -259,6 +259,8 @@ describe("what callers without types get wrong", () => {
       "chat: format.type: expected text, json-object, json-schema, tool-call, got xml",
     ],
     [() => textOf(omni.chat("hi", wrong({ tools: [{}] }))), "chat: tools[0].name: expected text, got null"],
+    [() => textOf(omni.chat("hi", wrong({ stop: "." }))), "chat: stop: expected a list, got string"],
+    [() => omni.call(wrong({ onEvent: 5 })).ready(), "call: onEvent: expected a function, got number"],
     [() => omni.call(wrong({ instructions: 5 })).ready(), "call: instructions: expected text, got number"],
   ])("%s is told", async (attempt, message) => {
     await expect(attempt()).rejects.toThrow(message)
