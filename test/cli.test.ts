@@ -49,6 +49,7 @@ describe("chat", () => {
     expect([code, stdout.length > 1]).toEqual([0, true])
     expect(stderr).toContain("nano has random weights")
     expect(readdirSync(join(cache, "omni", "embedded"))).toHaveLength(1)
+    expect(readdirSync(cache)).toEqual(["omni"]) // no identifier of this machine, which ONNX Runtime's telemetry keeps there
   })
 
   test("prints the answer to standard output and figures to standard error; the same seed answers the same", async () => {

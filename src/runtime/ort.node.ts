@@ -5,6 +5,7 @@ import { InferenceSession, Tensor } from "onnxruntime-node"
 import { BackendError, ConfigError, errorText } from "../util/index.ts"
 import type { Executor } from "./executor.ts"
 import { createOrtExecutor } from "./ort-executor.ts"
+import { refuseTelemetry } from "./telemetry.node.ts"
 
 export type OrtNodeOptions = {
   readonly device: "cpu" | "webgpu"
@@ -39,6 +40,7 @@ export function createOrtNodeExecutor({ device, threads }: OrtNodeOptions): Exec
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new ConfigError(`threads: expected a whole number from 1 to ${MAX_THREADS}, got ${threads}`)
   }
+  refuseTelemetry(process.env)
   return createOrtExecutor({
     device,
     target: device,
