@@ -23,7 +23,7 @@ type ProbeOptions = {
 
 const PROBE = fileURLToPath(new URL("./doctor-probe.ts", import.meta.url))
 const DEVICE_MS = 30_000
-const BANDWIDTH_MS = 5000
+const BANDWIDTH_MS = 15_000
 const LONGEST_OUTPUT = 100_000
 
 /** Compiles and runs small quantized products on a device. @throws the signal's reason, aborted before it begins */
