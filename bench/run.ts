@@ -30,7 +30,7 @@ async function main([name, ...rest]: readonly string[]): Promise<void> {
 }
 
 /** What the omni command sets for its own process: weights in huge pages. The allocator reads it when a process starts. */
-const HUGE_PAGES = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" }
+const HUGE_PAGES = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1" }
 
 if (process.platform === "linux" && process.env.GLIBC_TUNABLES === undefined) {
   const { status } = spawnSync(process.execPath, process.argv.slice(1), {
