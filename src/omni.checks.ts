@@ -1,4 +1,5 @@
 /** @file What callers without types may get wrong: checked before the engine keeps it, so that no call is spoilt. */
+import { BEHAVIOURS } from "./session/index.ts"
 import { ConfigError, InputError } from "./util/index.ts"
 
 /** A value as errors name it: short, and never what somebody said. */
@@ -32,7 +33,7 @@ export function checkObject(where: string, value: unknown): void {
   throw new InputError(`${where}: expected an object, got ${kindOf(value)}`)
 }
 
-const BEHAVIOURS = ["live", "reference"]
+const BEHAVIOUR_NAMES = Object.keys(BEHAVIOURS)
 const FORMATS = ["text", "json-object", "json-schema", "tool-call"]
 
 /** What a question, a call and an answer have in common. */
@@ -52,7 +53,7 @@ type Checked = {
 export function checkOptions(where: string, options: Checked): void {
   checkObject(where, options)
   const { behaviour, format, tools, instructions, stop, onEvent } = options
-  checkChoice(`${where}: behaviour`, behaviour, BEHAVIOURS)
+  checkChoice(`${where}: behaviour`, behaviour, BEHAVIOUR_NAMES)
   checkText(`${where}: instructions`, instructions)
   if (format !== undefined) {
     checkObject(`${where}: format`, format)

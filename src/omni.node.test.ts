@@ -234,8 +234,7 @@ describe("omni.call", () => {
 })
 
 describe("what callers without types get wrong", () => {
-  // biome-ignore lint/suspicious/noExplicitAny: these values are wrong on purpose
-  const wrong = (value: unknown) => value as any
+  const wrong = (value: unknown) => value as never
 
   test.each([
     [() => Omni.load(wrong(null)), "Omni.load: expected the name or folder of a model, got object"],

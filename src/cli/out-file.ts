@@ -1,4 +1,5 @@
 /** @file Files that commands write: checked before minutes of work, there as a whole or not at all. */
+import { randomUUID } from "node:crypto"
 import { access, constants, realpath, rename, rm, stat, writeFile } from "node:fs/promises"
 import { dirname, extname, join, resolve } from "node:path"
 import { concatPcm, writeWav } from "../audio/index.ts"
@@ -70,7 +71,7 @@ export async function writeWhole(path: string, content: string | Uint8Array): Pr
     const there = await stat(path).catch(() => undefined)
     if (there && !there.isFile()) return await writeFile(path, content)
     const target = await targetOf(path)
-    const partial = join(dirname(target), `.omni-${process.pid}.partial`)
+    const partial = join(dirname(target), `.omni-${randomUUID()}.partial`)
     try {
       await writeFile(partial, content)
       await rename(partial, target)

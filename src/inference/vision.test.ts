@@ -39,18 +39,7 @@ const processor = {
   scale_resolution: 36,
   patch_size: 6,
   max_slice_nums: 4,
-  slice_mode: true,
-  use_image_id: false,
-  norm_mean: [0.5, 0.5, 0.5],
-  norm_std: [0.5, 0.5, 0.5],
   image_feature_size: 5,
-  im_start: "<image>",
-  im_end: "</image>",
-  slice_start: "<slice>",
-  slice_end: "</slice>",
-  im_id_start: "<image_id>",
-  im_id_end: "</image_id>",
-  unk: "<unk>",
 }
 const image: ImageConfig = parseImageConfig(processor)
 

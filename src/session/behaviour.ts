@@ -77,4 +77,4 @@ const LIVE: BehaviourOptions = {
   firstCallFrames: CALL_FRAMES,
 }
 
-export const BEHAVIOURS: { readonly [name in Behaviour]: BehaviourOptions } = { reference: REFERENCE, live: LIVE }
+export const BEHAVIOURS: { readonly [name in Behaviour]: BehaviourOptions } = { live: LIVE, reference: REFERENCE }

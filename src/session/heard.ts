@@ -47,8 +47,8 @@ function saidBy({ chunks, soundIsWhole = false }: AnswerRecord, heard: number): 
   let tokens = 0
   let start = 0
   for (const [i, end] of ends.entries()) {
-    const isComplete = soundIsWhole || i + 1 < ends.length
-    if (!isComplete) return tokens + ((heard - start) / VOCODER_SAMPLE_RATE_HZ) * MOST_TOKENS_PER_SECOND
+    const isOver = soundIsWhole || i + 1 < ends.length
+    if (!isOver) return tokens + ((heard - start) / VOCODER_SAMPLE_RATE_HZ) * MOST_TOKENS_PER_SECOND
     if (heard < end.endSample) return tokens + ((heard - start) / (end.endSample - start)) * (end.tokens - tokens)
     tokens = end.tokens
     start = end.endSample
