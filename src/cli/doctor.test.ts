@@ -22,7 +22,8 @@ describe("a device", () => {
     expect(problem).toBeUndefined()
     expect(runtime).toMatch(/^\d+\.\d+/)
     expect(probe!.int8Ms).toBeGreaterThan(0)
-    expect(["int8", "int4"]).toContain(probe!.prefill)
+    const { activationBits, int8Ms, int4Ms, prefill } = probe!
+    expect(prefill).toBe(activationBits && int8Ms <= 1.2 * int4Ms ? "int8" : "int4")
   })
 
   test.each([
