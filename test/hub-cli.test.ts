@@ -223,7 +223,13 @@ describe("several processes and early ends", () => {
     stall(100_000)
     const { child, outcome } = startOmni(["pull", REPO], at)
     const part = join(at.env.HF_HOME, "hub/models--org--small/blobs", `${sha256(files.get(large)!)}.omni-part`)
-    await until(() => existsSync(part) && statSync(part).size === 100_000)
+    const others = needed().filter((path) => path !== large)
+    await until(
+      () =>
+        existsSync(part) &&
+        statSync(part).size === 100_000 &&
+        others.every((path) => existsSync(join(snapshotOf(at), path))),
+    )
     child.kill("SIGKILL")
     await outcome
     expect(existsSync(join(at.env.HF_HOME, "hub/.locks/models--org--small/omni.lock"))).toBe(true)
