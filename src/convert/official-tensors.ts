@@ -59,7 +59,8 @@ export function officialTensors(
     [conditionalChatTtsSpec(tts), TTS_PREFIX],
     [dvaeSpec(dvae), DVAE_PREFIX],
   ]
-  const specs = new Map(parts.flatMap(([spec, prefix]) => [...flattenSpec(spec, prefix)]))
+  const all = parts.flatMap(([spec, prefix]) => [...flattenSpec(spec, prefix)])
+  const specs = new Map(all.filter(([, { ignored }]) => ignored === undefined))
   return specs.set(DEAD_TABLE, weightSpec([deadTokenRows, tts.hiddenSize]))
 }
 

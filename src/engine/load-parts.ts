@@ -11,9 +11,15 @@ import {
   type PromptParts,
   VisionEncoder,
 } from "../inference/index.ts"
-import { LLM_PREFIX, parseAudioConfig, parseVisionConfig, VOCOS_FILE } from "../models/minicpmo/index.ts"
+import {
+  LLM_PREFIX,
+  parseAudioConfig,
+  parseModelParts,
+  parseVisionConfig,
+  VOCOS_FILE,
+} from "../models/minicpmo/index.ts"
 import type { Executor } from "../runtime/index.ts"
-import type { OmniModel } from "../session/index.ts"
+import type { OmniModel, VoiceParts } from "../session/index.ts"
 import { f32Data } from "../tensor/index.ts"
 import { type ChatTemplate, type OmniTokenizer, readTtsTokenizer, ttsPromptLayout } from "../tokenizer/index.ts"
 
@@ -40,6 +46,7 @@ export async function loadParts(text: LoadedText): Promise<OmniModel> {
   const preprocessor = await readJsonObject(source, "preprocessor_config.json")
   const image = parseImageConfig(preprocessor)
   const mel = createWhisperMel(whisperMelConfig(preprocessor))
+  const { sees, hears, speaks } = parseModelParts(json, where)
   const audioConfig = parseAudioConfig(json, where)
   const prompts: PromptParts = {
     tokenizer,
@@ -47,31 +54,39 @@ export async function loadParts(text: LoadedText): Promise<OmniModel> {
     image,
     audio: { mel: mel.config, poolStep: audioConfig.poolStep },
   }
-  const shared = { fingerprint: await fingerprintOf(text), language: model, prompts }
   // Components other than the language model are stored in one form; what is preferred does not matter.
   const store = weights.weights("int8")
-  const visionConfig = parseVisionConfig(json, where)
-  const vision = await VisionEncoder.load({
-    config: visionConfig,
-    image,
-    executor,
-    siglip: store,
-    resampler: store,
-    layersPerStep: VISION_LAYERS_PER_STEP,
-  })
-  const encoder = await AudioEncoder.load({
-    config: audioConfig,
-    executor,
-    encoder: store,
-    projector: store,
-    layersPerStep: AUDIO_LAYERS_PER_STEP,
-  })
-  const perception: EmbedParts = { model, vision, audio: { encoder, mel } }
-  const stored = { shapeOf: weights.shapeOf, weights: store }
+  const vision = async () =>
+    VisionEncoder.load({
+      config: parseVisionConfig(json, where),
+      image,
+      executor,
+      siglip: store,
+      resampler: store,
+      layersPerStep: VISION_LAYERS_PER_STEP,
+    })
+  const encoder = async () =>
+    AudioEncoder.load({
+      config: audioConfig,
+      executor,
+      encoder: store,
+      projector: store,
+      layersPerStep: AUDIO_LAYERS_PER_STEP,
+    })
+  const perception: EmbedParts = {
+    model,
+    ...(sees ? { vision: await vision() } : {}),
+    ...(hears ? { audio: { encoder: await encoder(), mel } } : {}),
+  }
+  const shared = { fingerprint: await fingerprintOf(text), language: model, prompts, perception }
+  return speaks ? { ...shared, voice: await loadVoice(text) } : shared
+}
+
+async function loadVoice({ source, json, executor, weights }: LoadedText): Promise<VoiceParts> {
+  const stored = { shapeOf: weights.shapeOf, weights: weights.weights("int8") }
   const speech = await loadSpeechParts(json, stored, await openPt(source, VOCOS_FILE), executor)
   const tts = await readTtsTokenizer({ readText: (path) => readText(source, path) })
-  const layout = ttsPromptLayout(tts, json.tts_config as { [key: string]: number })
-  return { ...shared, perception, voice: { ...speech, tokenizer: tts, layout } }
+  return { ...speech, tokenizer: tts, layout: ttsPromptLayout(tts, json.tts_config as { [key: string]: number }) }
 }
 
 /** Rows of the embedding table that tell models apart. */

@@ -5,30 +5,13 @@ import { describe, expect, test } from "vitest"
 import { copyCheckpoint, temporaryFolders } from "../convert/folders.test-util.node.ts"
 import { convertCheckpoint } from "../convert/index.node.ts"
 import { CheckpointError, ConfigError } from "../util/index.ts"
-import { loadModel } from "./load.node.ts"
+import { answer, load } from "./load.test-util.node.ts"
 import type { LoadOptions } from "./messages.ts"
 
 const temporary = temporaryFolders()
 const newCopy = () => copyCheckpoint(join(temporary(), "model"))
 const SHARD = "model-00002-of-00002.safetensors"
 const INDEX = "model.safetensors.index.json"
-
-type Stage = (stage: string, fraction: number) => void
-const load = (model: string, options: Partial<LoadOptions> = {}, onStage: Stage = () => {}, signal?: AbortSignal) =>
-  loadModel(
-    { model, device: "cpu", quantize: "auto", threads: 1, cacheFolder: join(model, "cache"), ...options },
-    onStage,
-    signal ?? new AbortController().signal,
-  )
-
-/** The text of a short answer. */
-async function answer(model: string, options: Partial<LoadOptions> = {}): Promise<string> {
-  await using loaded = await load(model, options)
-  let text = ""
-  const request = { messages: [{ role: "user" as const, content: "hello" }], maxNewTokens: 8, seed: 3 }
-  for await (const event of loaded.chat(request)) if (event?.type === "text-delta") text += event.text
-  return text
-}
 
 /** Files below a folder that this process has open or mapped; undefined where the system does not say. */
 function openBelow(directory: string): string[] | undefined {

@@ -5,7 +5,7 @@ export { isUnreadable } from "./call-content.ts"
 export { toSrt, toVtt } from "./captions.ts"
 export { omniChat } from "./chat.ts"
 export { Conversation, type OpenedAnswer } from "./conversation.ts"
-export type { OmniModel } from "./model.ts"
+export type { OmniModel, VoiceParts } from "./model.ts"
 export { type ReadAloudOptions, readAloudQuestions } from "./read-aloud.ts"
 export { readCallFile, writeCallFile } from "./snapshot-file.ts"
 export {

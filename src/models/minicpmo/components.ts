@@ -5,7 +5,7 @@
 import type { SpecTree } from "../../tensor/index.ts"
 import { AUDIO_PROJECTOR_PREFIX, audioProjectorSpec } from "./audio-projector.ts"
 import { conditionalChatTtsSpec, TTS_PREFIX } from "./conditional-chat-tts.ts"
-import { parseQwen2Config } from "./config.ts"
+import { parseModelParts, parseQwen2Config } from "./config.ts"
 import { parseAudioConfig } from "./config-audio.ts"
 import { parseTtsConfig } from "./config-tts.ts"
 import { parseVisionConfig } from "./config-vision.ts"
@@ -36,6 +36,7 @@ export type Component = {
 }
 
 /**
+ * The components that the config asks for; tensors of others are left alone.
  * @param config the parsed config.json
  * @param shapeOf shapes of the stored tensors: what no config file states is read off them
  * @param source names the file in errors
@@ -43,29 +44,50 @@ export type Component = {
  */
 export function componentSpecs(config: unknown, shapeOf: ShapeOf, source = "config.json"): Component[] {
   const qwen2 = parseQwen2Config(config, source)
-  const vision = parseVisionConfig(config, source)
+  const { sees, hears, speaks } = parseModelParts(config, source)
+  const language: Component = {
+    prefix: LLM_PREFIX,
+    spec: qwen2Spec(qwen2),
+    use: "language",
+    byRow: [`${LLM_PREFIX}.model.embed_tokens.weight`],
+    oneRow: qwen2.tieWordEmbeddings ? [] : [`${LLM_PREFIX}.lm_head.weight`],
+  }
+  return [
+    language,
+    ...(sees ? visionComponents(config, source) : []),
+    ...(hears ? audioComponents(config, source) : []),
+    ...(speaks ? speechComponents(config, shapeOf, source) : []),
+  ]
+}
+
+const PLAIN = { byRow: [], oneRow: [] }
+
+function visionComponents(config: unknown, source: string): Component[] {
+  const { siglip, resampler } = parseVisionConfig(config, source)
+  return [
+    { ...PLAIN, prefix: SIGLIP_PREFIX, spec: siglipSpec(siglip), use: "many-rows" },
+    { ...PLAIN, prefix: RESAMPLER_PREFIX, spec: resamplerSpec(resampler), use: "many-rows" },
+  ]
+}
+
+function audioComponents(config: unknown, source: string): Component[] {
   const audio = parseAudioConfig(config, source)
+  return [
+    { ...PLAIN, prefix: AUDIO_ENCODER_PREFIX, spec: whisperEncoderSpec(audio), use: "many-rows" },
+    { ...PLAIN, prefix: AUDIO_PROJECTOR_PREFIX, spec: audioProjectorSpec(audio), use: "many-rows" },
+  ]
+}
+
+function speechComponents(config: unknown, shapeOf: ShapeOf, source: string): Component[] {
   const tts = parseTtsConfig(config, source)
-  const plain = { byRow: [], oneRow: [] }
   return [
     {
-      prefix: LLM_PREFIX,
-      spec: qwen2Spec(qwen2),
-      use: "language",
-      byRow: [`${LLM_PREFIX}.model.embed_tokens.weight`],
-      oneRow: qwen2.tieWordEmbeddings ? [] : [`${LLM_PREFIX}.lm_head.weight`],
-    },
-    { ...plain, prefix: SIGLIP_PREFIX, spec: siglipSpec(vision.siglip), use: "many-rows" },
-    { ...plain, prefix: RESAMPLER_PREFIX, spec: resamplerSpec(vision.resampler), use: "many-rows" },
-    { ...plain, prefix: AUDIO_ENCODER_PREFIX, spec: whisperEncoderSpec(audio), use: "many-rows" },
-    { ...plain, prefix: AUDIO_PROJECTOR_PREFIX, spec: audioProjectorSpec(audio), use: "many-rows" },
-    {
+      ...PLAIN,
       prefix: TTS_PREFIX,
       spec: conditionalChatTtsSpec(tts),
       use: "one-row",
       byRow: [`${TTS_PREFIX}.emb_text.weight`],
-      oneRow: [],
     },
-    { ...plain, prefix: DVAE_PREFIX, spec: dvaeSpec(dvaeConfig(shapeOf, tts.numVq)), use: "floats" },
+    { ...PLAIN, prefix: DVAE_PREFIX, spec: dvaeSpec(dvaeConfig(shapeOf, tts.numVq)), use: "floats" },
   ]
 }

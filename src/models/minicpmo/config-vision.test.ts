@@ -27,6 +27,7 @@ test("official sizes and derived constants", () => {
     hiddenSize: 1152,
     intermediateSize: 4304,
     numHiddenLayers: 27,
+    droppedLayers: 0,
     numAttentionHeads: 16,
     headSize: 72,
     patchSize: 14,
@@ -44,7 +45,10 @@ test("official sizes and derived constants", () => {
 })
 
 test("a dropped last layer is not part of the model", () => {
-  expect(parseVisionConfig({ ...official, drop_vision_last_layer: true }).siglip.numHiddenLayers).toBe(26)
+  expect(parseVisionConfig({ ...official, drop_vision_last_layer: true }).siglip).toMatchObject({
+    numHiddenLayers: 26,
+    droppedLayers: 1,
+  })
 })
 
 test("absent fields take the defaults of the official classes, as in files that are saved again", () => {

@@ -44,6 +44,8 @@ export type SiglipConfig = {
   readonly intermediateSize: number
   /** Layers that are used: one fewer than the file says when `drop_vision_last_layer` is set. */
   readonly numHiddenLayers: number
+  /** Layers behind those, which the official code takes away after it has built the tower. */
+  readonly droppedLayers: number
   readonly numAttentionHeads: number
   /** Width of one head, K. */
   readonly headSize: number
@@ -108,13 +110,15 @@ export function parseVisionConfig(json: unknown, source = "config.json"): Vision
   if (c.hidden_size % RESAMPLER_HEAD_SIZE !== 0) {
     complain("hidden_size", `a multiple of ${RESAMPLER_HEAD_SIZE} (the resampler's head size)`, c.hidden_size)
   }
-  const numHiddenLayers = tower.num_hidden_layers - (c.drop_vision_last_layer ? 1 : 0)
+  const droppedLayers = c.drop_vision_last_layer ? 1 : 0
+  const numHiddenLayers = tower.num_hidden_layers - droppedLayers
   if (numHiddenLayers < 1) complain("vision_config.num_hidden_layers", "a layer besides the dropped one", 1)
   return {
     siglip: {
       hiddenSize: tower.hidden_size,
       intermediateSize: tower.intermediate_size,
       numHiddenLayers,
+      droppedLayers,
       numAttentionHeads: tower.num_attention_heads,
       headSize: tower.hidden_size / tower.num_attention_heads,
       patchSize: tower.patch_size,

@@ -80,6 +80,28 @@ export function parseQwen2Config(json: unknown, source = "config.json"): Qwen2Co
   }
 }
 
+const partFields = z.object({
+  init_vision: z.boolean().default(true),
+  init_audio: z.boolean().default(true),
+  init_tts: z.boolean().default(true),
+})
+
+/** The parts that a model has beside its language model. */
+export type ModelParts = { readonly sees: boolean; readonly hears: boolean; readonly speaks: boolean }
+
+/**
+ * Reads which parts the official code would build. It leaves the tensors of others alone, and files that it has saved
+ * without a part (as its fine-tuning does) have none.
+ * @param source names the file in errors
+ * @throws ConfigError naming the first wrong field
+ */
+export function parseModelParts(json: unknown, source = "config.json"): ModelParts {
+  const parsed = partFields.safeParse(json)
+  if (!parsed.success) throw configError(source, parsed.error, json)
+  const { init_vision: sees, init_audio: hears, init_tts: speaks } = parsed.data
+  return { sees, hears, speaks }
+}
+
 /**
  * The first complaint of a schema, in our grammar.
  * @param json what was parsed; with it the error shows the value

@@ -15,7 +15,7 @@ export {
   ttsProjectorGraph,
   ttsSlot,
 } from "./conditional-chat-tts.ts"
-export { configError, parseQwen2Config, type Qwen2Config } from "./config.ts"
+export { configError, type ModelParts, parseModelParts, parseQwen2Config, type Qwen2Config } from "./config.ts"
 export { type AudioConfig, chunkFrames, parseAudioConfig } from "./config-audio.ts"
 export { parseTtsConfig, type TtsConfig } from "./config-tts.ts"
 export { parseVisionConfig, type ResamplerConfig, type SiglipConfig, type VisionConfig } from "./config-vision.ts"

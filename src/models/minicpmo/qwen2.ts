@@ -14,7 +14,7 @@ import {
   rmsNorm,
   rmsNormSpec,
 } from "../../nn/index.ts"
-import type { TensorSpec } from "../../tensor/index.ts"
+import { type TensorSpec, weightSpec } from "../../tensor/index.ts"
 import type { Qwen2Config } from "./config.ts"
 
 export const attentionSpec = (c: Qwen2Config) => ({
@@ -37,14 +37,16 @@ export const blockSpec = (c: Qwen2Config) => ({
   mlp: mlpSpec(c),
 })
 
-/** The whole of `llm.*`; a tied head has no tensor of its own. */
+/** The whole of `llm.*`. */
 export const qwen2Spec = (c: Qwen2Config): Qwen2Spec => ({
   model: {
     embedTokens: embeddingSpec(c.vocabSize, c.hiddenSize),
     layers: Array.from({ length: c.numHiddenLayers }, () => blockSpec(c)),
     norm: rmsNormSpec(c.hiddenSize),
   },
-  ...(c.tieWordEmbeddings ? {} : { lmHead: linearSpec(c.hiddenSize, c.vocabSize) }),
+  lmHead: c.tieWordEmbeddings
+    ? { weight: weightSpec([0], { ignored: "the head is tied to the embeddings" }) }
+    : linearSpec(c.hiddenSize, c.vocabSize),
 })
 
 export type Qwen2Spec = {
@@ -53,7 +55,7 @@ export type Qwen2Spec = {
     readonly layers: readonly ReturnType<typeof blockSpec>[]
     readonly norm: { readonly weight: TensorSpec }
   }
-  readonly lmHead?: { readonly weight: TensorSpec }
+  readonly lmHead: { readonly weight: TensorSpec }
 }
 
 /** What all blocks of one pass share. */
@@ -181,7 +183,7 @@ export function qwen2HeadGraph(c: Qwen2Config): Graph {
   const g = new Graph("llm.head")
   const w = bindWeights(g, qwen2Spec(c), LLM_PREFIX)
   const normed = g.input("normed", "f32", ["B", "T", c.hiddenSize])
-  g.output("logits", linear(g, w.lmHead ?? w.model.embedTokens, normed))
+  g.output("logits", linear(g, c.tieWordEmbeddings ? w.model.embedTokens : w.lmHead, normed))
   return g
 }
 

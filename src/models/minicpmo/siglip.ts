@@ -14,7 +14,7 @@ import {
   layerNormSpec,
   linear,
 } from "../../nn/index.ts"
-import { weightSpec } from "../../tensor/index.ts"
+import { mapSpec, weightSpec } from "../../tensor/index.ts"
 import type { SiglipConfig } from "./config-vision.ts"
 
 /** Red, green, blue. */
@@ -45,13 +45,22 @@ const patchEmbeddingSpec = ({ hiddenSize, patchSize }: SiglipConfig) => ({
   bias: weightSpec([hiddenSize]),
 })
 
+/** A layer that files may still have, although nothing runs it. */
+const droppedSpec = (c: SiglipConfig) =>
+  mapSpec(blockSpec(c), "", () => weightSpec([0], { ignored: "drop_vision_last_layer takes this layer away" }))
+
 /** The whole of `vpm.*`. */
 export const siglipSpec = (c: SiglipConfig) => ({
   embeddings: {
     patchEmbedding: patchEmbeddingSpec(c),
     positionEmbedding: embeddingSpec(c.positionsPerSide ** 2, c.hiddenSize),
   },
-  encoder: { layers: Array.from({ length: c.numHiddenLayers }, () => blockSpec(c)) },
+  encoder: {
+    layers: [
+      ...Array.from({ length: c.numHiddenLayers }, () => blockSpec(c)),
+      ...Array.from({ length: c.droppedLayers }, () => droppedSpec(c)),
+    ],
+  },
   postLayernorm: layerNormSpec(c.hiddenSize),
 })
 
