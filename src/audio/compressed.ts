@@ -8,6 +8,8 @@ import type { AudioFormat } from "./audio-format.ts"
 export type DecodedPiece = {
   readonly channelData: readonly Float32Array[] // each [N]
   readonly sampleRate: number
+  /** Of lossless formats. */
+  readonly bitDepth?: number
   readonly errors: readonly unknown[]
 }
 
@@ -34,18 +36,54 @@ async function openDecoder(format: Exclude<AudioFormat, "wav">): Promise<Decoder
   }
 }
 
+/**
+ * The header of a FLAC frame that never comes. The decoder hands out a frame once it has seen the next one's header and a
+ * few bytes more, and its `flush` gives one frame at most, and none that is tiny, as those of silence are.
+ */
+const NO_MORE_FRAMES: Uint8Array = flacHeader(32)
+
+function flacHeader(sizeBytes: number): Uint8Array {
+  const header = new Uint8Array(sizeBytes)
+  header.set([0xff, 0xf8, 0x19, 0x08, 0x00]) // 192 mono samples of 16 bits at 44.1 kHz, frame 0
+  header[5] = header.subarray(0, 5).reduce((crc, byte) => {
+    let rest = crc ^ byte
+    for (let bit = 0; bit < 8; bit++) rest = (rest << 1) ^ (rest & 0x80 ? 0x107 : 0)
+    return rest
+  }, 0)
+  return header
+}
+
+/** Quirk of the FLAC decoder: it divides by the largest value, 32,767, which makes -1.00003 of -32,768. */
+function fullScaleFlac(piece: DecodedPiece): DecodedPiece {
+  const { bitDepth = 16 } = piece
+  const scale = 1 - 2 ** (1 - bitDepth)
+  return { ...piece, channelData: piece.channelData.map((channel) => channel.map((sample) => sample * scale)) }
+}
+
+const ID3V1_BYTES = 128
+
+/** The FLAC decoder takes a tag at the end for a part of the last frame. */
+function withoutId3v1(bytes: Uint8Array): Uint8Array {
+  const tag = bytes.subarray(-ID3V1_BYTES)
+  const isTag = tag.length === ID3V1_BYTES && tag[0] === 0x54 && tag[1] === 0x41 && tag[2] === 0x47 // TAG
+  return isTag ? bytes.subarray(0, -ID3V1_BYTES) : bytes
+}
+
 /** The pieces of a file in order. Stop taking them to stop decoding. Throws what the decoder throws. */
 export async function* decodePieces(
-  bytes: Uint8Array,
+  file: Uint8Array,
   format: Exclude<AudioFormat, "wav">,
 ): AsyncGenerator<DecodedPiece> {
   const decoder = await openDecoder(format)
   await decoder.ready
+  const bytes = format === "flac" ? withoutId3v1(file) : file
   try {
     for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
-      yield await decoder.decode(bytes.subarray(at, at + CHUNK_BYTES))
+      const piece = await decoder.decode(bytes.subarray(at, at + CHUNK_BYTES))
+      yield format === "flac" ? fullScaleFlac(piece) : piece
     }
-    if (decoder.flush) yield await decoder.flush()
+    if (format === "flac") yield fullScaleFlac(await decoder.decode(NO_MORE_FRAMES))
+    else if (decoder.flush) yield await decoder.flush()
   } finally {
     decoder.free()
   }

@@ -3,6 +3,7 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { InputError } from "../util/index.ts"
 import { decodeAudio } from "./decode.ts"
+import { writeFlac } from "./flac.test-util.ts"
 import { sine } from "./golden.test-util.ts"
 import { wavHeader, writeWav } from "./wav.ts"
 import { createWhisperMel } from "./whisper-mel.ts"
@@ -90,6 +91,48 @@ describe.each(FILES)("%s", (name, format, rate, amplitude) => {
       }),
       { numRuns: 25 },
     )
+  })
+})
+
+describe("flac is decoded to its last sample", () => {
+  const decoded = async (samples: Int16Array, frameSamples: number, behind = new Uint8Array(0)) => {
+    const { pcm, damaged } = await decodeAudio(Buffer.concat([writeFlac(samples, frameSamples), behind]))
+    expect(Int16Array.from(pcm, (sample) => Math.round(sample * 32_768))).toEqual(samples)
+    expect(damaged).toBe(false)
+  }
+  const noise = (length: number) => Int16Array.from({ length }, (_, i) => ((i * 7919) % 60_001) - 30_000)
+
+  test.each([
+    ["one sample", 1, 0],
+    ["silence of one frame", 0, 16],
+    ["silence of two frames", 0, 17],
+    ["silence of many frames", 0, 5000],
+    ["one silent sample behind whole frames", 4608, 1],
+    ["seconds of silence at the end", 4000, 48_000],
+    ["no silence", 4096, 0],
+  ])("%s", async (_, loud, silent) => {
+    const samples = new Int16Array(loud + silent)
+    samples.set(noise(loud))
+    for (const frameSamples of [16, 192, 576, 4608]) await decoded(samples, frameSamples)
+  })
+
+  test("whatever its frames", () => {
+    const run = fc.record({ length: fc.nat(400), loud: fc.boolean() })
+    const runs = fc.array(run, { minLength: 1, maxLength: 6 })
+    return fc.assert(
+      fc.asyncProperty(runs, fc.integer({ min: 16, max: 300 }), async (parts, frameSamples) => {
+        const samples = parts.flatMap(({ length, loud }) => [...(loud ? noise(length) : new Int16Array(length))])
+        if (samples.length > 0) await decoded(Int16Array.from(samples), frameSamples)
+      }),
+      { numRuns: 40 },
+    )
+  })
+
+  test("with an ID3v1 tag behind it", async () => {
+    const tag = new Uint8Array(128)
+    tag.set(text("TAGtitle"))
+    await decoded(noise(1000), 192, tag)
+    await decoded(new Int16Array(1000), 192, tag)
   })
 })
 
