@@ -15,8 +15,11 @@ const FLAGS = {
   ...OUTPUT_FLAGS,
 } as const
 
-/** Programs that some inputs need; nothing of text chat does. */
-const PROGRAMS = ["ffmpeg", "ffprobe"].map((name) => ({ name, use: "videos, and sound such as M4A" }))
+/** Programs that some files need; nothing of text chat does. */
+const PROGRAMS = [
+  { name: "ffmpeg", use: "videos, sound such as M4A, and answers in Opus, AAC and FLAC" },
+  { name: "ffprobe", use: "videos, and sound such as M4A" },
+]
 
 type Report = {
   readonly hardware: Hardware

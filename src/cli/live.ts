@@ -36,7 +36,7 @@ const FLAGS = {
     valueHint: "FILE|DIR",
   },
   text: { type: "string", description: "text that is said instead, or as well" },
-  out: { type: "string", description: "WAV file for the answer, 24 kHz", valueHint: "FILE" },
+  out: { type: "string", description: "WAV, MP3, Opus, AAC, M4A or FLAC file for the answer", valueHint: "FILE" },
   ...SAMPLES_FLAG,
   turns: { type: "boolean", description: "find the end of each question in the sound, and answer them all" },
   voice: { type: "string", description: "sound file of the voice to speak with", valueHint: "FILE" },
@@ -76,7 +76,8 @@ export const live = defineCommand({
     const sampling = samplingOptions(args)
     if (args.audio === undefined && args.text === undefined && args.video === undefined)
       throw new ConfigError("--audio: expected a sound file, pictures for --video, or --text, got none of them")
-    if (args.out !== undefined) await checkOutFile("--out", args.out, [args.audio, args.video, args.voice])
+    if (args.out !== undefined)
+      await checkOutFile("--out", args.out, [args.audio, args.video, args.voice], { encoding })
     await interruptible(async (signal) => {
       const media = await openMedia(args, { behaviour, signal })
       if (args.turns && !media.hasSound) throw new ConfigError("--turns: expected sound to find turns in, got none")
@@ -118,7 +119,7 @@ export const live = defineCommand({
           throw new InputError("--turns: expected speech in the sound, got none (without --turns it is one question)")
         await player.settled()
         if (args.out !== undefined) {
-          const audioMs = await writeSoundFile(args.out, pieces, encoding)
+          const audioMs = await writeSoundFile(args.out, pieces, { encoding, signal })
           output.record({ type: "written", file: args.out, audioMs })
         }
         await call.close()

@@ -7,7 +7,9 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { crc32, deflateSync } from "node:zlib"
 import { afterAll, describe, expect, test } from "vitest"
-import { readWav, writeWav } from "../audio/index.ts"
+import { decodeAudio, readWav, writeWav } from "../audio/index.ts"
+import { describeFfmpeg } from "../media/ffmpeg.test-util.ts"
+import { readAudioFile, SoundWriter } from "../media/index.ts"
 import { ConfigError, InputError } from "../util/index.ts"
 import { openMedia } from "./media-input.ts"
 import { checkOutFile, writeSoundFile } from "./out-file.ts"
@@ -128,25 +130,45 @@ describe("the file for the answer", () => {
     await expect(checkOutFile("--out", "/nowhere/x.wav")).rejects.toThrow(
       /^--out: expected a folder that can be written, got \/nowhere: ENOENT/,
     )
-    await expect(checkOutFile("--out", "x.MP3")).rejects.toThrow(
-      "--out: expected a name for a WAV file, got x.MP3 (name it .wav, and convert it with ffmpeg)",
+    await expect(checkOutFile("--out", "x.WMA")).rejects.toThrow(
+      "--out: expected a name that ends in .wav, .mp3, .opus, .ogg, .oga, .aac, .m4a, .flac, got x.WMA (name it .wav, and",
+    )
+    await expect(checkOutFile("--out", "x.mp3", [], { encoding: "f32" })).rejects.toThrow(
+      "--format: expected int16 for mp3, got float32 (only WAV files have such samples)",
+    )
+    const sounds = new SoundWriter({ ffmpeg: "/nowhere/ffmpeg" })
+    await expect(checkOutFile("--out", "x.Opus", [], { sounds })).rejects.toThrow(
+      "--out: expected the program ffmpeg, which writes opus, got none (install ffmpeg",
     )
     const path = join(folder, "answer.wav")
     await checkOutFile("--out", path)
     const pieces = [noise.subarray(0, 100), noise.subarray(100, 300)]
-    expect(await writeSoundFile(path, pieces, "s16")).toBe(300 / 24)
+    expect(await writeSoundFile(path, pieces, { encoding: "s16" })).toBe(300 / 24)
     const want = createHash("sha256")
       .update(writeWav(noise.subarray(0, 300), { sampleRateHz: 24_000 }))
       .digest("hex")
     expect(createHash("sha256").update(readFileSync(path)).digest("hex")).toBe(want)
-    expect(await writeSoundFile(path, pieces, "f32")).toBe(300 / 24)
+    expect(await writeSoundFile(path, pieces, { encoding: "f32" })).toBe(300 / 24)
     expect(readWav(readFileSync(path))).toMatchObject({ encoding: "f32", samples: noise.slice(0, 300) })
-    expect(await writeSoundFile(path, [], "s16")).toBe(0)
-    await expect(writeSoundFile("/nowhere/x.wav", pieces, "s16")).rejects.toThrow(
+    expect(await writeSoundFile(path, [], { encoding: "s16" })).toBe(0)
+    await expect(writeSoundFile("/nowhere/x.wav", pieces, { encoding: "s16" })).rejects.toThrow(
       /^\/nowhere\/x\.wav: expected to write it, got: ENOENT.*\(free some space, or write somewhere else\)$/,
     )
+    expect(await writeSoundFile(join(folder, "answer.MP3"), [noise], { encoding: "s16" })).toBe(noise.length / 24)
+    const mp3 = await decodeAudio(readFileSync(join(folder, "answer.MP3")))
+    expect(mp3).toMatchObject({ format: "mp3", sampleRateHz: 24_000 })
     const long = join(folder, `${"x".repeat(250)}.wav`)
-    expect(await writeSoundFile(long, [], "s16")).toBe(0)
+    expect(await writeSoundFile(long, [], { encoding: "s16" })).toBe(0)
+  })
+
+  describeFfmpeg("in other formats", () => {
+    test.each(["opus", "ogg", "flac", "m4a", "aac"])("%s is as long", async (ending) => {
+      const path = join(folder, `answer.${ending}`)
+      await checkOutFile("--out", path)
+      expect(await writeSoundFile(path, [noise, noise], { encoding: "s16" })).toBe(noise.length / 12)
+      const { pcm, sampleRateHz } = await readAudioFile(path)
+      expect(Math.abs(pcm.length / sampleRateHz - noise.length / 12_000)).toBeLessThan(0.1)
+    })
   })
 
   test("is none that is read, and a link, a device or a pipe stays what it is", async () => {
@@ -156,14 +178,17 @@ describe("the file for the answer", () => {
     await expect(checkOutFile("--out", link, [undefined, input])).rejects.toThrow(
       `--out: expected another file than ${input}, which is read, got ${link} (choose another)`,
     )
-    await writeSoundFile(link, [noise.subarray(0, 24)], "s16")
+    await writeSoundFile(link, [noise.subarray(0, 24)], { encoding: "s16" })
     expect(lstatSync(link).isSymbolicLink()).toBe(true)
     expect(readFileSync(input).length).toBe(44 + 48)
     if (process.platform === "win32") return
     const pipe = join(folder, "pipe.wav")
     execFileSync("mkfifo", [pipe])
     await checkOutFile("--out", pipe, [input])
-    const [piped] = await Promise.all([readFile(pipe), writeSoundFile(pipe, [noise.subarray(0, 24)], "s16")])
+    const [piped] = await Promise.all([
+      readFile(pipe),
+      writeSoundFile(pipe, [noise.subarray(0, 24)], { encoding: "s16" }),
+    ])
     expect([piped.length, lstatSync(pipe).isFIFO()]).toEqual([44 + 48, true])
   })
 })

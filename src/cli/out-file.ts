@@ -2,41 +2,50 @@
 import { randomUUID } from "node:crypto"
 import { access, constants, realpath, rename, rm, stat, writeFile } from "node:fs/promises"
 import { dirname, extname, join, resolve } from "node:path"
-import { concatPcm, writeWav } from "../audio/index.ts"
 import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
-import { errorText, InputError } from "../util/index.ts"
+import { type SoundFormat, SoundWriter } from "../media/index.ts"
+import { ConfigError, errorText, InputError } from "../util/index.ts"
+
+/** Formats by the endings of their names; a name with none of them is a WAV file. */
+const FORMATS: Readonly<Record<string, SoundFormat>> = {
+  ".wav": "wav",
+  ".mp3": "mp3",
+  ".opus": "opus",
+  ".ogg": "opus",
+  ".oga": "opus",
+  ".aac": "aac",
+  ".m4a": "m4a",
+  ".flac": "flac",
+}
 
 /** Endings that promise what is not written. */
-const OTHER_SOUND = new Set([
-  ".mp3",
-  ".ogg",
-  ".oga",
-  ".opus",
-  ".flac",
-  ".m4a",
-  ".aac",
-  ".webm",
-  ".wma",
-  ".aiff",
-  ".pcm",
-  ".raw",
-])
+const OTHER_SOUND = new Set([".webm", ".weba", ".wma", ".aif", ".aiff", ".amr", ".pcm", ".raw"])
+
+export type SampleEncoding = "s16" | "f32"
+
+const endingOf = (path: string) => extname(path).toLowerCase()
+const formatOf = (path: string): SoundFormat => FORMATS[endingOf(path)] ?? "wav"
 
 /**
- * Checks where a WAV file is to be written.
+ * Checks where sound is to be written.
  * @param inputs files that are read: writing onto one would lose it
- * @throws InputError when no file can be written there, or its name belongs to another format
+ * @throws InputError when no file can be written there, or its name belongs to another format; ConfigError when its format
+ * has no such samples, or needs an ffmpeg that is not there
  */
 export async function checkOutFile(
   flag: string,
   path: string,
   inputs: readonly (string | undefined)[] = [],
+  { encoding = "s16", sounds = new SoundWriter() }: { encoding?: SampleEncoding; sounds?: SoundWriter } = {},
 ): Promise<void> {
-  const ending = extname(path).toLowerCase()
-  if (OTHER_SOUND.has(ending))
+  if (OTHER_SOUND.has(endingOf(path)))
     throw new InputError(
-      `${flag}: expected a name for a WAV file, got ${path} (name it .wav, and convert it with ffmpeg)`,
+      `${flag}: expected a name that ends in ${Object.keys(FORMATS).join(", ")}, got ${path} (name it .wav, and convert it)`,
     )
+  const format = formatOf(path)
+  if (encoding === "f32" && format !== "wav")
+    throw new ConfigError(`--format: expected int16 for ${format}, got float32 (only WAV files have such samples)`)
+  await sounds.check(format, flag)
   const there = await stat(path).catch(() => undefined)
   if (there?.isDirectory()) throw new InputError(`${flag}: expected a file to write, got the folder ${path}`)
   if (there && !there.isFile()) return // a device or pipe, written as it is
@@ -85,15 +94,16 @@ export async function writeWhole(path: string, content: string | Uint8Array): Pr
 }
 
 /**
- * Writes pieces of an answer's sound as one WAV file.
+ * Writes pieces of an answer's sound as one file, in the format that its name says.
  * @returns its length in milliseconds
  */
 export async function writeSoundFile(
   path: string,
   pieces: readonly Float32Array[],
-  encoding: "s16" | "f32",
+  { encoding, signal }: { readonly encoding: SampleEncoding; readonly signal?: AbortSignal },
 ): Promise<number> {
-  const pcm = concatPcm(pieces)
-  await writeWhole(path, writeWav(pcm, { sampleRateHz: VOCODER_SAMPLE_RATE_HZ, encoding }))
-  return (pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000
+  const options = { sampleRateHz: VOCODER_SAMPLE_RATE_HZ, encoding, signal }
+  await writeWhole(path, await new SoundWriter().whole(pieces, formatOf(path), options))
+  const samples = pieces.reduce((sum, piece) => sum + piece.length, 0)
+  return (samples / VOCODER_SAMPLE_RATE_HZ) * 1000
 }

@@ -25,7 +25,12 @@ import { withModel } from "./with-model.ts"
 const FLAGS = {
   text: { type: "positional", description: "what is read, or - to read it from standard input", required: true },
   ...MODEL_FLAGS,
-  out: { type: "string", description: "WAV file, 24 kHz; - plays it into a pipe", valueHint: "FILE", required: true },
+  out: {
+    type: "string",
+    description: "WAV, MP3, Opus, AAC, M4A or FLAC file; - plays WAV into a pipe",
+    valueHint: "FILE",
+    required: true,
+  },
   ...SAMPLES_FLAG,
   voice: { type: "string", description: "sound file of the voice to read with", valueHint: "FILE" },
   instructions: { type: "string", description: "how it is to be read" },
@@ -35,7 +40,7 @@ const FLAGS = {
 } as const
 
 export const speak = defineCommand({
-  meta: { name: "speak", description: "read a text aloud into a WAV file" },
+  meta: { name: "speak", description: "read a text aloud into a sound file" },
   args: FLAGS,
   async run({ args }) {
     const toPipe = args.out === "-"
@@ -46,7 +51,7 @@ export const speak = defineCommand({
     const encoding = sampleEncoding(args.format)
     if (toPipe && output.json)
       throw new ConfigError("--out: expected a file beside --json, got - (both are standard output)")
-    if (!toPipe) await checkOutFile("--out", args.out, [args.voice])
+    if (!toPipe) await checkOutFile("--out", args.out, [args.voice], { encoding })
     const text = await textArgument(args.text)
     if (text.trim() === "") throw new ConfigError("text: expected something to read, got nothing")
     await interruptible(async (signal) => {
@@ -77,7 +82,7 @@ export const speak = defineCommand({
         }
         const audioMs = (samples / VOCODER_SAMPLE_RATE_HZ) * 1000
         if (!toPipe) {
-          await writeSoundFile(args.out, pieces, encoding)
+          await writeSoundFile(args.out, pieces, { encoding, signal })
           output.record({ type: "written", file: args.out, audioMs })
           output.text(`${args.out}\n`)
         }

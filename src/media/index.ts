@@ -1,3 +1,4 @@
+export { type EncodeOptions, SOUND_FORMATS, type SoundFormat, SoundWriter, type StreamFormat } from "./encode.ts"
 export { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs } from "./ffmpeg.ts"
 export {
   type AudioInput,

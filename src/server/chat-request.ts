@@ -1,5 +1,6 @@
 /** @file A chat request of the wire as the engine's question: files decoded, tools and formats checked, defaults left out. */
 import { checkSchema } from "../grammar/index.ts"
+import type { StreamFormat } from "../media/index.ts"
 import type { ChatPart, ChatRequest, ChatRequestMessage } from "../protocol/index.ts"
 import {
   type AnswerFormat,
@@ -14,6 +15,7 @@ import { fromBase64 } from "./body.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 import { fileOf, imageOf, soundOf, videoOf } from "./files.ts"
+import { checkSoundFormat } from "./sound-formats.ts"
 
 const wrong = (param: string, expected: string, got: string) =>
   new HttpError(400, `${param}: expected ${expected}, got ${got}`, { param, code: "invalid_value" })
@@ -33,7 +35,7 @@ export async function chatOptionsOf(
   const reader = new MessageReader(context, info)
   const messages: ChatMessage[] = []
   for (const [i, message] of request.messages.entries()) messages.push(await reader.read(message, `messages[${i}]`))
-  const voice = speak ? voiceOf(request, context, info) : undefined
+  const voice = speak ? await voiceOf(request, context, info) : undefined
   const stop = request.stop == null ? [] : typeof request.stop === "string" ? [request.stop] : request.stop
   const most = request.max_completion_tokens ?? request.max_tokens
   return {
@@ -62,10 +64,19 @@ function checkUnsupported(request: ChatRequest): void {
   if (request.top_logprobs && !request.logprobs) throw wrong("top_logprobs", "logprobs: true beside it", "none")
 }
 
-function voiceOf({ audio, stream }: ChatRequest, context: ServerContext, { owner }: RequestInfo): Sound | undefined {
+/** How the sound of an answer is written. */
+export const spokenFormat = ({ audio }: ChatRequest): StreamFormat =>
+  audio!.format === "pcm16" ? "pcm" : audio!.format
+
+/** Streams carry raw samples alone, as OpenAI's do: their pieces are played one by one. */
+async function voiceOf(
+  request: ChatRequest,
+  context: ServerContext,
+  { owner }: RequestInfo,
+): Promise<Sound | undefined> {
+  const { audio, stream } = request
   if (stream && audio!.format !== "pcm16") throw wrong("audio.format", "pcm16 in a stream", "another")
-  if (!stream && !["wav", "pcm16", "mp3"].includes(audio!.format))
-    throw wrong("audio.format", "wav, mp3 or pcm16", "another")
+  await checkSoundFormat(spokenFormat(request), "audio.format", context)
   return context.voices.find(typeof audio!.voice === "string" ? audio!.voice : audio!.voice.id, owner)
 }
 

@@ -13,10 +13,10 @@ import {
 import type { AnswerEvent, AnswerUsage, ChatOptions, FinishReason, TokenLogprob } from "../session/index.ts"
 import { admitted, answerEvents, enter } from "./answers.ts"
 import { readJson } from "./body.ts"
-import { chatOptionsOf } from "./chat-request.ts"
+import { chatOptionsOf, spokenFormat } from "./chat-request.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { checkModel } from "./models.ts"
-import { encodeSound, soundFormat } from "./sound-encoder.ts"
+import { encodeOptions } from "./sound-formats.ts"
 import { eventStream } from "./sse.ts"
 
 type Head = {
@@ -86,11 +86,11 @@ async function wholeAnswer(
   return { ...head, object: "chat.completion", choices, usage: usage && chatUsage(usage), service_tier: "default" }
 }
 
-async function spokenPart(answer: Collected, body: ChatRequest, context: ServerContext, { owner }: RequestInfo) {
+async function spokenPart(answer: Collected, body: ChatRequest, context: ServerContext, info: RequestInfo) {
   const id = context.spoken.newId()
-  const wanted = body.audio!.format === "pcm16" ? "pcm" : body.audio!.format
-  const data = (await encodeSound(answer.sound, soundFormat(wanted, "audio.format"))).toString("base64")
-  return { id, data, transcript: answer.text, expires_at: context.spoken.keep(id, owner, answer.text) }
+  const bytes = await context.sounds.whole(answer.sound, spokenFormat(body), encodeOptions(info))
+  const expires_at = context.spoken.keep(id, info.owner, answer.text)
+  return { id, data: Buffer.from(bytes).toString("base64"), transcript: answer.text, expires_at }
 }
 
 async function* chunks(

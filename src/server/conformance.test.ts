@@ -249,7 +249,8 @@ describe("chat completions", () => {
     [{ functions: [{ name: "f" }] }, "functions"],
     [{ top_logprobs: 3 }, "top_logprobs"],
     [{ modalities: ["audio"] }, "audio"],
-    [{ modalities: ["text", "audio"], audio: { voice: "alloy", format: "opus" } }, "audio.format"],
+    [{ modalities: ["text", "audio"], audio: { voice: "alloy", format: "opus" }, stream: true }, "audio.format"],
+    [{ modalities: ["text", "audio"], audio: { voice: "alloy", format: "ogg" } }, "audio.format"],
     [{ tools: [weather, weather] }, "tools"],
     [{ tools: [weather], tool_choice: { type: "function", function: { name: "no" } } }, "tool_choice"],
     [{ tool_choice: "required" }, "tool_choice"],
@@ -325,7 +326,7 @@ describe("speech", () => {
   })
 
   test.each([
-    [{ response_format: "opus" as const }, "response_format", "response_format: expected wav, pcm, mp3, got a format"],
+    [{ response_format: "ogg" as "opus" }, "response_format", "response_format: Invalid option"],
     [{ speed: 2 }, "speed", "speed: expected 1"],
     [{ voice: "nobody" as "alloy" }, "voice", "voice: expected a known voice"],
     [{ input: "x".repeat(4097) }, "input", "input: Too big"],

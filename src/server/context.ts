@@ -1,6 +1,7 @@
 /** @file What the parts of a server share: the engine, limits, metrics, log and voices. */
 import type { Engine } from "../engine/index.ts"
 import type { RgbImage } from "../image/index.ts"
+import type { SoundWriter } from "../media/index.ts"
 import type { Admission } from "./admission.ts"
 import type { Logger } from "./log.ts"
 import type { Metrics } from "./metrics.ts"
@@ -64,6 +65,8 @@ export type ServerContext = {
   readonly voices: Voices
   /** Spoken answers that later requests refer to by id. */
   readonly spoken: SpokenAnswers
+  /** Writes answers' sound in the formats that requests ask for. */
+  readonly sounds: SoundWriter
   readonly decodeImage: (bytes: Uint8Array, source: string) => Promise<RgbImage>
   /** Fetches a file that a request names; undefined when that is switched off. */
   readonly fetchRemote: ((url: string, maxBytes: number, signal: AbortSignal) => Promise<Uint8Array>) | undefined

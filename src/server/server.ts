@@ -4,6 +4,7 @@ import { createServer as createHttpsServer } from "node:https"
 import type { AddressInfo } from "node:net"
 import { getRequestListener } from "@hono/node-server"
 import { decodeImage } from "../image/index.node.ts"
+import { SoundWriter } from "../media/index.ts"
 import { ConfigError } from "../util/index.ts"
 import { Admission } from "./admission.ts"
 import { createApp, type Route } from "./app.ts"
@@ -41,6 +42,8 @@ export type ServerOptions = {
   readonly voicesFolder?: string
   /** Folder of the built page. */
   readonly webRoot?: string
+  /** Writes answers' sound; with the ffmpeg in PATH when absent. */
+  readonly sounds?: SoundWriter
   /** Fetch files that requests name by URL. Off when absent. */
   readonly remoteFiles?: RemoteParts
   readonly tls?: { readonly cert: string; readonly key: string }
@@ -94,6 +97,7 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
     ...{ source, model, limits, admission, sessions, metrics, log, nowMs, createdAt: Math.floor(nowMs() / 1000) },
     voices: await Voices.open(options.voicesFolder),
     spoken: new SpokenAnswers(nowMs),
+    sounds: options.sounds ?? new SoundWriter(),
     decodeImage: (bytes, name) => decodeImage(bytes, { behaviour: "live", maxPixels: limits.maxPixels, source: name }),
     fetchRemote: remoteFiles && ((url, maxBytes, signal) => fetchRemote(url, maxBytes, signal, remoteFiles)),
   }

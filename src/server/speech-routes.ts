@@ -10,7 +10,7 @@ import { byteStream } from "./byte-stream.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 import { checkModel } from "./models.ts"
-import { createSoundEncoder, SOUND_TYPES, soundFormat } from "./sound-encoder.ts"
+import { checkSoundFormat, encodeOptions, SOUND_TYPES } from "./sound-formats.ts"
 import { eventStream } from "./sse.ts"
 import { OWN_VOICES, type StoredVoice } from "./voices.ts"
 
@@ -20,7 +20,7 @@ const MAX_VOICE_BYTES = 10 * 1024 * 1024
 export async function speech(request: Request, context: ServerContext, info: RequestInfo): Promise<Response> {
   const body = await readJson(request, speechRequestSchema, context, info)
   checkModel(body.model, context)
-  const format = soundFormat(body.response_format ?? "mp3", "response_format")
+  const format = body.response_format ?? "mp3"
   if (body.speed != null && body.speed !== 1)
     throw new HttpError(400, "speed: expected 1, got another (the model speaks at its own pace)", { param: "speed" })
   const voice = context.voices.find(typeof body.voice === "string" ? body.voice : body.voice.id, info.owner)
@@ -30,11 +30,13 @@ export async function speech(request: Request, context: ServerContext, info: Req
     seed: body.seed == null ? undefined : Math.abs(body.seed),
   })
   if (questions.length === 0) throw new HttpError(400, "input: expected text to read, got none", { param: "input" })
+  await checkSoundFormat(format, "response_format", context)
   const leave = await enter(context, info)
   try {
-    const encoder = await createSoundEncoder(format)
-    const pieces = soundPieces(questions, encoder, context, info)
-    if (body.stream_format === "sse") return await eventStream(speechEvents(pieces), leave, context, info)
+    const usage: Usage = { input_tokens: 0, output_tokens: 0, total_tokens: 0 }
+    const sound = spoken(questions, usage, context, info)
+    const pieces = context.sounds.stream(sound, format, encodeOptions(info))
+    if (body.stream_format === "sse") return await eventStream(speechEvents(pieces, usage), leave, context, info)
     // A failure after its start cuts the connection: no byte of sound may be an error message.
     const stream = await byteStream(pieces, { done: leave, stallMs: context.limits.stallMs })
     return new Response(stream, { headers: { "content-type": SOUND_TYPES[format] } })
@@ -44,52 +46,35 @@ export async function speech(request: Request, context: ServerContext, info: Req
   }
 }
 
-type Usage = { readonly input_tokens: number; readonly output_tokens: number; readonly total_tokens: number }
+type Usage = { input_tokens: number; output_tokens: number; total_tokens: number }
 
-async function* soundPieces(
+/** What is spoken, question by question; counts its tokens. */
+async function* spoken(
   questions: readonly ChatOptions[],
-  encoder: Awaited<ReturnType<typeof createSoundEncoder>>,
+  usage: Usage,
   context: ServerContext,
   info: RequestInfo,
-): AsyncGenerator<Uint8Array<ArrayBuffer>, Usage, void> {
-  let usage: Usage = { input_tokens: 0, output_tokens: 0, total_tokens: 0 }
+): AsyncGenerator<Float32Array, void, void> {
   let begun = false
   for (const question of questions) {
     for await (const event of answerEvents(question, context, info)) {
       if (event.type === "audio-delta") {
-        if (!begun && encoder.head.length > 0) yield encoder.head
         begun = true
-        const bytes = encoder.push(event.pcm)
-        if (bytes.length > 0) yield bytes
+        yield event.pcm
       }
       if (event.type !== "turn-end") continue
-      const input_tokens = usage.input_tokens + event.promptTokens
-      const output_tokens = usage.output_tokens + event.completionTokens
-      usage = { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens }
+      usage.input_tokens += event.promptTokens
+      usage.output_tokens += event.completionTokens
+      usage.total_tokens = usage.input_tokens + usage.output_tokens
     }
     info.signal.throwIfAborted()
   }
   if (!begun) throw new HttpError(500, "speech: expected sound, got an answer without any (try another seed)")
-  const rest = encoder.flush()
-  if (rest.length > 0) yield rest
-  return usage
 }
 
-async function* speechEvents(
-  pieces: AsyncGenerator<Uint8Array<ArrayBuffer>, Usage, void>,
-): AsyncGenerator<unknown, void, void> {
-  try {
-    for (;;) {
-      const { done, value } = await pieces.next()
-      if (done) {
-        yield { type: "speech.audio.done", usage: value }
-        return
-      }
-      yield { type: "speech.audio.delta", audio: Buffer.from(value).toString("base64") }
-    }
-  } finally {
-    await pieces.return(undefined as never)
-  }
+async function* speechEvents(pieces: AsyncIterable<Uint8Array>, usage: Usage): AsyncGenerator<unknown, void, void> {
+  for await (const piece of pieces) yield { type: "speech.audio.delta", audio: Buffer.from(piece).toString("base64") }
+  yield { type: "speech.audio.done", usage }
 }
 
 const voiceObject = ({ id, name, createdAt, sha256 }: StoredVoice) => ({
