@@ -3,30 +3,23 @@
  * calls. Files and decoders are handled here, everything below takes samples and pixels.
  */
 import { startEngine } from "./engine/index.node.ts"
-import {
-  DEVICES,
-  type EngineClient,
-  type EngineStats,
-  type LoadOptions,
-  type ModelInfo,
-  QUANTIZE_KINDS,
-} from "./engine/index.ts"
+import { DEVICES, type EngineClient, type LoadOptions, QUANTIZE_KINDS } from "./engine/index.ts"
 import { pullModel } from "./hub/index.node.ts"
 import { parseModelName } from "./hub/index.ts"
-import { type AudioInput, readSoundInput } from "./media/index.ts"
-import { type LibraryCall, type LibraryCallOptions, openCall } from "./omni.call.node.ts"
-import { checkChoice, checkObject, checkOptions } from "./omni.checks.ts"
-import { type Message, readMessages } from "./omni.messages.node.ts"
+import { type AudioInput, type ImageInput, readImage, readPictureOrSound, readSoundInput } from "./media/index.ts"
+import type { AppendedMessageOf, CallInputOf, CallOf, CallOptionsOf } from "./omni.call.ts"
+import { checkChoice, checkObject } from "./omni.checks.ts"
+import { copyOfBytes, type InputReader } from "./omni.inputs.ts"
+import { type ChatOptionsOf, LoadedModel, type LoadProgress } from "./omni.loaded.ts"
+import type { ItemOf, MessageOf } from "./omni.messages.ts"
 import { cacheFolder, type Environment, hubSettings, modelFolder } from "./omni.models.node.ts"
-import { type AnswerEvent, type ChatOptions, spokenPrompt } from "./session/index.ts"
 import { CheckpointError, InputError } from "./util/index.ts"
 
 export { concatPcm, floatToInt16, readWavMono, writeWav } from "./audio/index.ts"
 export type { EngineStats, ModelInfo } from "./engine/index.ts"
 export type { RgbaImage, RgbImage } from "./image/index.ts"
 export type { AudioInput, FileInput, ImageInput, PcmInput } from "./media/index.ts"
-export type { LibraryAppendedMessage, LibraryCall, LibraryCallInput, LibraryCallOptions } from "./omni.call.node.ts"
-export type { Message, MessageItem } from "./omni.messages.node.ts"
+export type { LoadProgress } from "./omni.loaded.ts"
 export type {
   AnswerEvent,
   AnswerFormat,
@@ -44,8 +37,13 @@ export type {
 } from "./session/index.ts"
 export { BackendError, CheckpointError, ConfigError, InputError, OmniError } from "./util/index.ts"
 
-/** How far loading is: its stage in words, and 0 to 1 within it. */
-export type LoadProgress = { readonly stage: string; readonly fraction: number }
+export type Message = MessageOf<ImageInput, AudioInput>
+export type MessageItem = ItemOf<ImageInput, AudioInput>
+export type LibraryCall = CallOf<ImageInput, AudioInput>
+export type LibraryCallInput = CallInputOf<ImageInput>
+export type LibraryCallOptions = CallOptionsOf<AudioInput>
+export type LibraryAppendedMessage = AppendedMessageOf<AudioInput>
+export type OmniChatOptions = ChatOptionsOf<AudioInput>
 
 export type OmniOptions = Partial<Pick<LoadOptions, "device" | "quantize" | "threads">> & {
   readonly signal?: AbortSignal
@@ -56,21 +54,17 @@ export type OmniOptions = Partial<Pick<LoadOptions, "device" | "quantize" | "thr
   readonly environment?: Environment
 }
 
-/** Options of a question. */
-export type OmniChatOptions = Omit<ChatOptions, "messages"> & {
-  readonly signal?: AbortSignal
-  /** A recording of the voice to speak with; it turns the question into a spoken one. */
-  readonly voice?: AudioInput
+const READER: InputReader<ImageInput, AudioInput> = {
+  readImage,
+  readSound: readSoundInput,
+  readPictureOrSound,
+  copyImage: (picture) => copyOfBytes(picture) ?? picture,
 }
 
 /** A loaded model. It computes in a thread of its own, which keeps the process alive until it is closed. */
-export class Omni implements AsyncDisposable {
-  readonly info: ModelInfo
-  readonly #engine: EngineClient
-
-  private constructor(engine: EngineClient, info: ModelInfo) {
-    this.#engine = engine
-    this.info = info
+export class Omni extends LoadedModel<ImageInput, AudioInput> {
+  private constructor(engine: EngineClient) {
+    super(engine, READER)
   }
 
   /**
@@ -94,54 +88,15 @@ export class Omni implements AsyncDisposable {
     const engine = startEngine()
     try {
       const load = { model: folder, device, quantize, cacheFolder: cacheFolder(environment) }
-      const info = await engine.load(
+      await engine.load(
         { ...load, ...(threads === undefined ? {} : { threads }) },
         { onProgress, ...(signal ? { signal } : {}) },
       )
-      return new Omni(engine, info)
+      return new Omni(engine)
     } catch (error) {
       await engine.close()
       throw error
     }
-  }
-
-  /**
-   * Answers a conversation with whole inputs. Leaving the loop early cancels the answer.
-   * @param messages the last one from the user; a string is one message of text
-   * @throws InputError naming the message that is wrong, ConfigError when the model cannot see, hear or speak
-   */
-  async *chat(
-    messages: string | readonly Message[],
-    given: OmniChatOptions = {},
-  ): AsyncGenerator<AnswerEvent, void, void> {
-    checkOptions("chat", given)
-    const { signal, voice, ...options } = given
-    const reading = { behaviour: options.behaviour, signal }
-    const read = await readMessages(messages, reading)
-    const sound = voice === undefined ? undefined : await readSoundInput(voice, { source: "voice", signal })
-    yield* this.#engine.chat({ ...options, messages: sound ? spokenPrompt(read, sound) : read }, signal)
-  }
-
-  /**
-   * A live conversation: sound, frames and text go in while they come, `respond` answers. It is opened in the background;
-   * what is wrong with the options is thrown by the first thing asked of it.
-   */
-  call(options: LibraryCallOptions = {}): LibraryCall {
-    return openCall(this.#engine, options)
-  }
-
-  /** Load of the engine right now. */
-  stats(): Promise<EngineStats> {
-    return this.#engine.stats()
-  }
-
-  /** Ends all calls and the thread. */
-  close(): Promise<void> {
-    return this.#engine.close()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 }
 

@@ -16,6 +16,7 @@ export { type CrossFader, createCrossFader, crossFade, type FirstPiece } from ".
 export {
   checkFinite,
   checkPcm,
+  checkSamples,
   concatPcm,
   decodePcm,
   encodePcm,

@@ -163,3 +163,19 @@ function quantize(sample: number, scale: number): number {
   if (Number.isNaN(sample)) return 0
   return Math.max(-scale, Math.min(scale - 1, Math.round(sample * scale)))
 }
+
+/**
+ * Samples as floats; 16-bit ones are scaled to [-1, 1). Nothing else is taken for samples: bytes may be those of any format.
+ * @throws InputError naming `source`
+ */
+export function checkSamples(source: string, pcm: unknown): Float32Array {
+  if (pcm instanceof Float32Array) return pcm
+  if (pcm instanceof Int16Array) return int16ToFloat(pcm)
+  const isBytes = pcm instanceof Uint8Array
+  const hint = isBytes
+    ? "bytes of 16-bit samples: new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)"
+    : "mono samples"
+  const got =
+    ArrayBuffer.isView(pcm) || Array.isArray(pcm) ? `a ${pcm.constructor.name}` : pcm === null ? "null" : typeof pcm
+  throw new InputError(`${source}: expected a Float32Array or an Int16Array, got ${got} (${hint})`)
+}

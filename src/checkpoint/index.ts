@@ -1,4 +1,6 @@
 export { type JsonObject, parseJsonObject, readJsonObject, readText } from "./config-file.ts"
+export { openHttpFolder } from "./http-folder.ts"
+export { openFolderHandle, openPickedFiles, type PickedFile } from "./picked-folder.ts"
 export { openPt } from "./pt.ts"
 export { writePt } from "./pt-writer.ts"
 export { INDEX_FILE, openCheckpoint, openSafetensors, SINGLE_FILE } from "./safetensors.ts"

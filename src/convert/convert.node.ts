@@ -12,14 +12,8 @@ import { type Bundle, openBundle, readManifest } from "./bundle.node.ts"
 import { type BundlePlan, bundleOptions, type Quantization } from "./bundle.ts"
 import { type TaskOptions, writeBundle } from "./bundle-writer.ts"
 import { bundleKey } from "./fingerprint.ts"
-import {
-  copySmallFiles,
-  copyTensors,
-  joinedProgress,
-  makeModelFolder,
-  OWN_BUNDLE_FOLDER,
-  readComponents,
-} from "./model-folder.node.ts"
+import { copySmallFiles, copyTensors, joinedProgress, makeModelFolder } from "./model-folder.node.ts"
+import { checkOwnStorage, OWN_BUNDLE_FOLDER, readComponents } from "./model-folder.ts"
 import { floatWeights, type ModelWeights } from "./model-weights.ts"
 import { checkSpace, exists, publishFolder, setAside } from "./partial-folder.node.ts"
 import { checkBundle, componentTensors, planCheckpoint, quantizeCheckpoint } from "./quantize-checkpoint.ts"
@@ -174,14 +168,9 @@ async function quantizeInto(
 async function ownBundle(directory: string, quantize: Quantization | "none"): Promise<ConvertResult | undefined> {
   const bundleDirectory = join(directory, OWN_BUNDLE_FOLDER)
   if (!(await exists(bundleDirectory))) return undefined
-  const { options, sizeBytes } = readManifest(bundleDirectory)
-  if (quantize === "none" || !quantize.split("+").every((kind) => options.quantize.split("+").includes(kind))) {
-    throw new ConfigError(
-      `${directory}: expected weights for ${quantize}, got a model that exists as ${options.quantize} alone ` +
-        "(choose that, or take the original model)",
-    )
-  }
-  return { bundleDirectory, reused: true, sizeBytes }
+  const manifest = readManifest(bundleDirectory)
+  checkOwnStorage(directory, manifest, quantize)
+  return { bundleDirectory, reused: true, sizeBytes: manifest.sizeBytes }
 }
 
 function isWholeBundle(directory: string, key: string): boolean {

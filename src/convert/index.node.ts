@@ -1,6 +1,5 @@
 export { type Bundle, openBundle } from "./bundle.node.ts"
 export { type ConvertOptions, type ConvertResult, convertCheckpoint, openModelWeights } from "./convert.node.ts"
 export { type InitOptions, type InitResult, initCheckpoint } from "./init.node.ts"
-export { OWN_BUNDLE_FOLDER, readComponents } from "./model-folder.node.ts"
 export { ensureNano, nanoFolder } from "./nano.node.ts"
 export { quantizerPool } from "./quantizer-pool.node.ts"

@@ -1,39 +1,11 @@
-/**
- * @file Whole model folders, also those whose weights exist as a bundle alone: it lies in a folder of its own beside the
- * small files and the vocoder.
- */
+/** @file Whole model folders on disk: made at once or not at all, and copied in parts. */
 import { copyFile, mkdir, rmdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { type FolderSource, folderSink } from "../checkpoint/index.node.ts"
-import {
-  type Checkpoint,
-  INDEX_FILE,
-  openCheckpoint,
-  readJsonObject,
-  SINGLE_FILE,
-  shapesOf,
-  type TensorPlan,
-  writeCheckpoint,
-} from "../checkpoint/index.ts"
-import { type Component, componentSpecs } from "../models/minicpmo/index.ts"
-import { readManifest } from "./bundle.node.ts"
+import { type Checkpoint, INDEX_FILE, SINGLE_FILE, type TensorPlan, writeCheckpoint } from "../checkpoint/index.ts"
 import type { Progress, TaskOptions } from "./bundle-writer.ts"
-import { storedShapes } from "./model-weights.ts"
-import { exists, publishFolder, refuseOccupied } from "./partial-folder.node.ts"
-
-/** The bundle of such a folder. */
-export const OWN_BUNDLE_FOLDER = "bundle"
-
-/**
- * The components of a model folder, whether its weights are floats or a bundle alone.
- * @throws ConfigError and CheckpointError as `componentSpecs`, and when there are no weights
- */
-export async function readComponents(source: FolderSource): Promise<Component[]> {
-  const config = await readJsonObject(source, "config.json")
-  const own = join(source.name, OWN_BUNDLE_FOLDER)
-  const shapeOf = (await exists(own)) ? storedShapes(readManifest(own)) : shapesOf(await openCheckpoint(source))
-  return componentSpecs(config, shapeOf, join(source.name, "config.json"))
-}
+import { OWN_BUNDLE_FOLDER } from "./model-folder.ts"
+import { publishFolder, refuseOccupied } from "./partial-folder.node.ts"
 
 /** Makes a new model folder; an existing one must be empty. @throws ConfigError when it is not */
 export async function makeModelFolder(

@@ -15,6 +15,7 @@ import {
 } from "../tensor/index.ts"
 import { CheckpointError, ShapeError } from "../util/index.ts"
 import { type BundleEntry, type BundleManifest, type StoredLinear, WEIGHTS_FILE } from "./bundle.ts"
+import type { TaskOptions } from "./bundle-writer.ts"
 
 /** The kind of linear weights that a program would like to run with. */
 export type WeightKind = "f32" | "int8" | "int4"
@@ -137,13 +138,18 @@ function checkRow(name: string, id: number, shape: readonly number[]): number {
 export async function floatWeights(
   checkpoint: Checkpoint,
   specs: ReadonlyMap<string, TensorSpec>,
-  options: { readonly ownedPrefixes: readonly string[]; readonly signal?: AbortSignal | undefined },
+  options: TaskOptions & { readonly ownedPrefixes: readonly string[] },
 ): Promise<ModelWeights> {
   checkAgainstSpecs(checkpoint, specs, options)
   const tensors = new Map<string, HostTensor>()
-  for (const [name, spec] of specs) {
+  const names = [...specs].filter(([, { ignored }]) => ignored === undefined).map(([name]) => name)
+  const totalBytes = names.reduce((sum, name) => sum + checkpoint.info(name).sizeBytes, 0)
+  let doneBytes = 0
+  for (const name of names) {
     options.signal?.throwIfAborted()
-    if (spec.ignored === undefined) tensors.set(name, await checkpoint.readF32(name))
+    tensors.set(name, await checkpoint.readF32(name))
+    doneBytes += checkpoint.info(name).sizeBytes
+    options.onProgress?.({ name, doneBytes, totalBytes })
   }
   const close = () => tensors.clear()
   return {

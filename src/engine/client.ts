@@ -23,8 +23,8 @@ import {
 } from "./messages.ts"
 
 /** Carries commands to a host and its events back. */
-export type EnginePort = {
-  post(command: Command): void
+export type EnginePort<Load = LoadOptions> = {
+  post(command: Command<Load>): void
   onEvent(listener: (event: EngineEvent) => void): void
   /** Called once when the host is gone, with the reason when it crashed. */
   onExit(listener: (reason: string) => void): void
@@ -33,14 +33,14 @@ export type EnginePort = {
 
 type Listener = (event: EngineEvent | { readonly type: "exit"; readonly reason: string }) => void
 
-export class EngineClient implements Engine {
-  private readonly port: EnginePort
+export class EngineClient<Load = LoadOptions> implements Engine {
+  private readonly port: EnginePort<Load>
   private readonly listeners = new Map<number, Listener>()
   private nextId = 1
   private exitReason: string | undefined
   private loaded: ModelInfo | undefined
 
-  constructor(port: EnginePort) {
+  constructor(port: EnginePort<Load>) {
     this.port = port
     port.onEvent((event) => this.listeners.get(event.id)?.(event))
     port.onExit((reason) => {
@@ -57,7 +57,7 @@ export class EngineClient implements Engine {
 
   /** @throws what loading throws, or the signal's reason */
   async load(
-    options: LoadOptions,
+    options: Load,
     { signal, onProgress }: { signal?: AbortSignal; onProgress?: (stage: string, fraction: number) => void } = {},
   ): Promise<ModelInfo> {
     for await (const event of this.command((id) => ({ type: "load", id, options }), signal)) {
@@ -111,7 +111,7 @@ export class EngineClient implements Engine {
   }
 
   private async *answers(
-    command: (id: number) => Command,
+    command: (id: number) => Command<Load>,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<AnswerEvent, void, void> {
     for await (const event of this.command(command, signal)) {
@@ -119,7 +119,7 @@ export class EngineClient implements Engine {
     }
   }
 
-  private async result(command: (id: number) => Command, signal?: AbortSignal, id?: number): Promise<unknown> {
+  private async result(command: (id: number) => Command<Load>, signal?: AbortSignal, id?: number): Promise<unknown> {
     for await (const event of this.command(command, signal, id)) {
       if (event.type === "result") return event.value
     }
@@ -132,7 +132,7 @@ export class EngineClient implements Engine {
   }
 
   private async *command(
-    command: (id: number) => Command,
+    command: (id: number) => Command<Load>,
     signal: AbortSignal | undefined,
     id = this.nextId++,
   ): AsyncGenerator<EngineEvent, void, void> {
@@ -175,13 +175,16 @@ export class EngineClient implements Engine {
   }
 }
 
+/** What a call needs of its engine's client. */
+type Carrier = Pick<EngineClient, "act" | "respond" | "forget">
+
 /** A call on the other side of the port. */
 class ClientCall implements EngineCall {
-  private readonly client: EngineClient
+  private readonly client: Carrier
   private readonly id: number
   private closing: Promise<void> | undefined
 
-  constructor(client: EngineClient, id: number) {
+  constructor(client: Carrier, id: number) {
     this.client = client
     this.id = id
   }

@@ -18,9 +18,9 @@ export type EngineModel = AsyncDisposable & {
   loadRest?(): AsyncGenerator<unknown, void, void>
 }
 
-export type EngineHostParts = {
+export type EngineHostParts<Load = LoadOptions> = {
   readonly load: (
-    options: LoadOptions,
+    options: Load,
     onProgress: (stage: string, fraction: number) => void,
     signal: AbortSignal,
   ) => Promise<EngineModel>
@@ -38,8 +38,8 @@ type Running = {
   readonly ended: Promise<void>
 }
 
-export class EngineHost {
-  private readonly parts: EngineHostParts
+export class EngineHost<Load = LoadOptions> {
+  private readonly parts: EngineHostParts<Load>
   private readonly queue: StepQueue
   private readonly running = new Map<number, Running>()
   private readonly calls = new Map<number, { readonly host: CallHost; readonly model: EngineModel }>()
@@ -47,13 +47,13 @@ export class EngineHost {
   /** Stops loading the rest of the model, and resolves when it has stopped. */
   private stopRest: () => Promise<void> = async () => {}
 
-  constructor(parts: EngineHostParts) {
+  constructor(parts: EngineHostParts<Load>) {
     this.parts = parts
     this.queue = new StepQueue(parts.breathe)
   }
 
   /** Obeys one command; failures become error events, never exceptions. */
-  async handle(command: Command): Promise<void> {
+  async handle(command: Command<Load>): Promise<void> {
     switch (command.type) {
       case "cancel":
         this.running.get(command.id)?.controller.abort(new DOMException("cancelled", "AbortError"))
@@ -104,7 +104,7 @@ export class EngineHost {
     await Promise.all([...this.running.values()].filter(selected).map(({ ended }) => ended))
   }
 
-  private async load(id: number, options: LoadOptions, signal: AbortSignal): Promise<void> {
+  private async load(id: number, options: Load, signal: AbortSignal): Promise<void> {
     const onProgress = (stage: string, fraction: number) => this.parts.post({ type: "progress", id, stage, fraction })
     const model = await this.parts.load(options, onProgress, signal)
     if (signal.aborted) {
@@ -154,7 +154,7 @@ export class EngineHost {
   }
 
   private async openCall(
-    { id, options, snapshot }: Extract<Command, { type: "call" }>,
+    { id, options, snapshot }: Extract<Command<Load>, { type: "call" }>,
     signal: AbortSignal,
   ): Promise<void> {
     const model = this.loaded()
@@ -164,7 +164,7 @@ export class EngineHost {
     this.parts.post({ type: "result", id, value: undefined })
   }
 
-  private async act({ id, call, action }: Extract<Command, { type: "act" }>, signal: AbortSignal): Promise<void> {
+  private async act({ id, call, action }: Extract<Command<Load>, { type: "act" }>, signal: AbortSignal): Promise<void> {
     const open = this.calls.get(call)
     if (!open) throw new InputError(`call: expected an open call for ${action.type}, got one that is not open`)
     if (action.type === "hang-up") this.calls.delete(call)

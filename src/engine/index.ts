@@ -14,5 +14,9 @@ export {
   type ModelInfo,
   QUANTIZE_KINDS,
   type QuantizeKind,
+  WEB_DEVICES,
+  type WebDevice,
+  type WebLoadOptions,
+  type WebModelPlace,
 } from "./messages.ts"
 export { IDLE, type QueueLoad, StepQueue } from "./step-queue.ts"

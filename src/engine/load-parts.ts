@@ -25,7 +25,6 @@ import { type ChatTemplate, type OmniTokenizer, readTtsTokenizer, ttsPromptLayou
 
 export type LoadedText = {
   readonly source: FileSource
-  readonly directory: string
   /** The parsed config.json. */
   readonly json: { readonly [key: string]: unknown }
   readonly executor: Executor
@@ -41,8 +40,8 @@ const AUDIO_LAYERS_PER_STEP = 12
 
 /** @throws ConfigError or CheckpointError naming the field, file or tensor */
 export async function loadParts(text: LoadedText): Promise<OmniModel> {
-  const { source, directory, json, executor, weights, model, tokenizer, template } = text
-  const where = `${directory}/config.json`
+  const { source, json, executor, weights, model, tokenizer, template } = text
+  const where = `${source.name}/config.json`
   const preprocessor = await readJsonObject(source, "preprocessor_config.json")
   const image = parseImageConfig(preprocessor)
   const mel = createWhisperMel(whisperMelConfig(preprocessor))

@@ -1,4 +1,5 @@
 /** @file What crosses the engine's boundary: commands in, events out, plain data that structured clone takes. */
+import type { PickedFile } from "../checkpoint/index.ts"
 import type {
   AnswerEvent,
   AppendedMessage,
@@ -26,6 +27,10 @@ export type QuantizeKind = (typeof QUANTIZE_KINDS)[number]
 export const DEVICES = ["auto", "reference", "cpu", "webgpu"] as const
 export type Device = (typeof DEVICES)[number]
 
+/** Devices of browsers; `auto` is webgpu where there is a real graphics adapter, else wasm. */
+export const WEB_DEVICES = ["auto", "wasm", "webgpu"] as const
+export type WebDevice = (typeof WEB_DEVICES)[number]
+
 export type LoadOptions = {
   /** Folder of the checkpoint. */
   readonly model: string
@@ -37,6 +42,25 @@ export type LoadOptions = {
   readonly cacheFolder: string
   /** Keep what was run and when, for `trace`. */
   readonly trace?: boolean
+}
+
+/** Where a model lies for a browser: below an address, in a folder of this machine, or in files picked from one. */
+export type WebModelPlace =
+  | { readonly kind: "url"; readonly url: string }
+  | { readonly kind: "folder"; readonly handle: FileSystemDirectoryHandle }
+  | { readonly kind: "files"; readonly name: string; readonly files: readonly PickedFile[] }
+
+/** Addresses are whole ones: a worker has another base than its page. */
+export type WebLoadOptions = {
+  readonly model: WebModelPlace
+  readonly device: WebDevice
+  readonly quantize: QuantizeKind
+  /** Threads of the WebAssembly module. */
+  readonly threads?: number
+  /** Folder with ONNX Runtime's `.mjs` and `.wasm` files. */
+  readonly wasmPaths?: string
+  /** Address of `silero_vad_v5.onnx`. */
+  readonly vadModel?: string
 }
 
 /** What was loaded, for people and logs. */
@@ -67,8 +91,9 @@ export type CallAction =
   | { readonly type: "snapshot" }
   | { readonly type: "hang-up" }
 
-export type Command =
-  | { readonly type: "load"; readonly id: number; readonly options: LoadOptions }
+/** `Load` is what the platform needs to find and open a model. */
+export type Command<Load = LoadOptions> =
+  | { readonly type: "load"; readonly id: number; readonly options: Load }
   | { readonly type: "chat"; readonly id: number; readonly options: ChatOptions }
   | { readonly type: "call"; readonly id: number; readonly options: CallOptions; readonly snapshot?: CallSnapshot }
   | { readonly type: "act"; readonly id: number; readonly call: number; readonly action: CallAction }
@@ -89,6 +114,13 @@ export type EngineEvent =
   | { readonly type: "result"; readonly id: number; readonly value: unknown }
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "error"; readonly id: number; readonly error: ErrorData }
+
+/** A saved call may be as large as the context: its bytes move to the other thread, where nobody here needs them again. */
+export function transferable(event: EngineEvent): ArrayBuffer[] {
+  const { bytes } = Object(event.type === "result" ? event.value : undefined) as { readonly bytes?: unknown }
+  const isWhole = bytes instanceof Uint8Array && bytes.length === bytes.buffer.byteLength
+  return isWhole && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : []
+}
 
 const CLASSES: { readonly [code: string]: new (message: string) => OmniError } = {
   shape: ShapeError,

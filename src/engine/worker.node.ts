@@ -4,7 +4,7 @@ import { parentPort } from "node:worker_threads"
 import { invariant } from "../util/index.ts"
 import { EngineHost } from "./host.ts"
 import { loadModel } from "./load.node.ts"
-import type { Command, EngineEvent } from "./messages.ts"
+import { type Command, transferable } from "./messages.ts"
 
 const port = parentPort
 invariant(port, "worker.node.ts runs in a worker thread")
@@ -19,10 +19,3 @@ port.on("message", (command: Command) => {
     if (command.type === "close") port.close()
   })
 })
-
-/** A saved call may be as large as the context: its bytes move to the other thread, where nobody here needs them again. */
-function transferable(event: EngineEvent): ArrayBuffer[] {
-  const { bytes } = Object(event.type === "result" ? event.value : undefined) as { readonly bytes?: unknown }
-  const isWhole = bytes instanceof Uint8Array && bytes.length === bytes.buffer.byteLength
-  return isWhole && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : []
-}

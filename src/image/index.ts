@@ -29,4 +29,4 @@ export {
   type SliceSettings,
   sliceCorner,
 } from "./slicing.ts"
-export { FORMAT_NAMES, type ImageFormat, sniffFormat } from "./sniff.ts"
+export { FORMAT_NAMES, type ImageFormat, isImage, sniffFormat } from "./sniff.ts"

@@ -41,3 +41,16 @@ export function sniffFormat(bytes: Uint8Array, where: string): ImageFormat {
     `${where}: expected a ${FORMAT_NAMES} file, got ${bytes.length} bytes that begin with ${start} (convert it first)`,
   )
 }
+
+/** True for the first bytes of a picture. AVIF shares its container with MP4: there the brand decides. */
+export function isImage(start: Uint8Array): boolean {
+  try {
+    const format = sniffFormat(start, "")
+    return (
+      format !== "gif" &&
+      (format !== "avif" || /^(avif|avis|mif1)$/.test(String.fromCharCode(...start.subarray(8, 12))))
+    )
+  } catch {
+    return false // no image: ffprobe says what it is
+  }
+}

@@ -2,13 +2,12 @@ export { type EncodeOptions, SOUND_FORMATS, type SoundFormat, SoundWriter, type 
 export { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs } from "./ffmpeg.ts"
 export {
   type AudioInput,
-  checkSamples,
   type FileInput,
   type ImageInput,
-  type PcmInput,
   readImage,
   readPictureOrSound,
   readSoundInput,
 } from "./inputs.ts"
 export { type MediaOptions, openVideo, readAudioFile, type Video } from "./open.ts"
+export type { PcmInput } from "./raw.ts"
 export { type MediaStreams, type MediaUnit, mediaUnits } from "./units.ts"

@@ -4,7 +4,7 @@
  */
 import { stat } from "node:fs/promises"
 import { DEFAULT_MAX_AUDIO_SECONDS, decodeAudio, sniffAudio } from "../audio/index.ts"
-import { type ImageBehaviour, type RgbImage, sniffFormat } from "../image/index.ts"
+import { type ImageBehaviour, isImage, type RgbImage } from "../image/index.ts"
 import { errorText, InputError } from "../util/index.ts"
 import { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs, probeMedia, readFrames, readSound } from "./ffmpeg.ts"
 import { decodeFrames, firstBytes, frameFiles, readBounded } from "./frames.ts"
@@ -107,19 +107,6 @@ function ofImages(
     hasAudio: false,
     frames: () => decodeFrames(files, behaviour),
     audio: none,
-  }
-}
-
-/** True for the first bytes of a picture. AVIF shares its container with MP4: there the brand decides. */
-export function isImage(start: Uint8Array): boolean {
-  try {
-    const format = sniffFormat(start, "")
-    return (
-      format !== "gif" &&
-      (format !== "avif" || /^(avif|avis|mif1)$/.test(String.fromCharCode(...start.subarray(8, 12))))
-    )
-  } catch {
-    return false // no image: ffprobe says what it is
   }
 }
 

@@ -1,8 +1,8 @@
 /** @file A live call as the library offers it: files and pixels in any form go in, a saved call is the bytes of a file. */
+import { checkSamples } from "./audio/index.ts"
 import type { Engine, EngineCall } from "./engine/index.ts"
-import type { RgbaImage } from "./image/index.ts"
-import { type AudioInput, checkSamples, type ImageInput, readImage, readSoundInput } from "./media/index.ts"
 import { checkChoice, checkList, checkObject, checkOptions, checkText } from "./omni.checks.ts"
+import type { InputReader } from "./omni.inputs.ts"
 import {
   type AnswerEvent,
   type CallEvent,
@@ -14,9 +14,9 @@ import {
   writeCallFile,
 } from "./session/index.ts"
 
-export type LibraryCallOptions = Omit<CallOptions, "voice"> & {
+export type CallOptionsOf<Recording> = Omit<CallOptions, "voice"> & {
   /** A recording of the voice to speak with, 0.5 to 30 s; the model's own voice when absent. */
-  readonly voice?: AudioInput
+  readonly voice?: Recording
   /** Hears what is no answer: begin and end of speech, what was read, what was forgotten. */
   readonly onEvent?: (event: CallEvent) => void
   /**
@@ -29,30 +29,30 @@ export type LibraryCallOptions = Omit<CallOptions, "voice"> & {
 }
 
 /** What is pushed: pictures, mono sound of any length at the call's rate, the camera's latest frame, typed text. */
-export type LibraryCallInput = {
+export type CallInputOf<Picture> = {
   /** Each is seen; of a camera's frames a second keeps the latest. */
-  readonly pictures?: readonly ImageInput[]
+  readonly pictures?: readonly Picture[]
   readonly pcm?: Float32Array | Int16Array
-  readonly frame?: ImageInput
+  readonly frame?: Picture
   readonly text?: string
 }
 
 /** A message that was not spoken now; a user's may have its sound, which is heard before its text. */
-export type LibraryAppendedMessage = Omit<EngineMessage, "sound"> & { readonly sound?: AudioInput }
+export type AppendedMessageOf<Recording> = Omit<EngineMessage, "sound"> & { readonly sound?: Recording }
 
 type EngineMessage = Parameters<EngineCall["append"]>[0]
 
 /** One conversation. */
-export type LibraryCall = AsyncDisposable & {
+export type CallOf<Picture, Recording> = AsyncDisposable & {
   /** Resolves when the call is open. Needs not be waited for. @throws what is wrong with the options */
   ready(): Promise<void>
   /**
    * Takes input, in the order of the calls. Resolves when it was read or, during an answer, when it was kept for after it:
    * who waits before the next push never floods the model.
    */
-  push(input: LibraryCallInput): Promise<void>
+  push(input: CallInputOf<Picture>): Promise<void>
   /** Adds a whole message that was not spoken now: an earlier turn, or a tool's result. */
-  append(message: LibraryAppendedMessage): Promise<void>
+  append(message: AppendedMessageOf<Recording>): Promise<void>
   /** Ends the user's turn and answers it. Leaving the loop early interrupts the answer. */
   respond(options?: RespondOptions & { readonly signal?: AbortSignal }): AsyncGenerator<AnswerEvent, void, void>
   /**
@@ -69,19 +69,25 @@ export type LibraryCall = AsyncDisposable & {
   close(): Promise<void>
 }
 
-export function openCall(engine: Engine, options: LibraryCallOptions): LibraryCall {
-  return new OpeningCall(engine, options)
+export function openCall<Picture, Recording>(
+  engine: Engine,
+  reader: InputReader<Picture, Recording>,
+  options: CallOptionsOf<Recording>,
+): CallOf<Picture, Recording> {
+  return new OpeningCall(engine, reader, options)
 }
 
-class OpeningCall implements LibraryCall {
+class OpeningCall<Picture, Recording> implements CallOf<Picture, Recording> {
+  readonly #reader: InputReader<Picture, Recording>
   readonly #call: Promise<EngineCall>
   readonly #behaviour: CallOptions["behaviour"]
   /** The latest push has reached the engine: what is asked later comes after it, however long its files take to read. */
   #sent: Promise<unknown> = Promise.resolve()
 
-  constructor(engine: Engine, options: LibraryCallOptions) {
+  constructor(engine: Engine, reader: InputReader<Picture, Recording>, options: CallOptionsOf<Recording>) {
+    this.#reader = reader
     this.#behaviour = options.behaviour
-    this.#call = open(engine, options)
+    this.#call = open(engine, reader, options)
     this.#call.catch(() => {}) // thrown by whatever is asked of the call
   }
 
@@ -89,7 +95,7 @@ class OpeningCall implements LibraryCall {
     await this.#call
   }
 
-  async push(input: LibraryCallInput): Promise<void> {
+  async push(input: CallInputOf<Picture>): Promise<void> {
     const before = this.#sent
     const prepared = this.#prepare(input)
     prepared.catch(() => {}) // thrown below, after those before it
@@ -103,7 +109,7 @@ class OpeningCall implements LibraryCall {
     await (await sent).taken
   }
 
-  async #prepare(input: LibraryCallInput): Promise<CallInput> {
+  async #prepare(input: CallInputOf<Picture>): Promise<CallInput> {
     checkObject("call.push", input)
     const { pictures, pcm, frame, text } = input
     checkList("call.push: pictures", pictures)
@@ -111,22 +117,25 @@ class OpeningCall implements LibraryCall {
     const reading = { source: "call.push: frame", behaviour: this.#behaviour }
     // Taken before anything is waited for: a microphone and a camera fill their buffers again.
     const sound = pcm === undefined ? {} : { pcm: checkSamples("call.push: pcm", pcm).slice() }
-    const shown = frame === undefined ? undefined : copyOf(frame)
-    const copies = pictures?.map(copyOf)
+    const shown = frame === undefined ? undefined : this.#reader.copyImage(frame)
+    const copies = pictures?.map((one) => this.#reader.copyImage(one))
     return {
       ...sound,
-      ...(copies === undefined ? {} : { pictures: await Promise.all(copies.map((one) => readImage(one, reading))) }),
-      ...(shown === undefined ? {} : { frame: await readImage(shown, reading) }),
+      ...(copies === undefined
+        ? {}
+        : { pictures: await Promise.all(copies.map((one) => this.#reader.readImage(one, reading))) }),
+      ...(shown === undefined ? {} : { frame: await this.#reader.readImage(shown, reading) }),
       ...(text === undefined ? {} : { text }),
     }
   }
 
-  async append(given: LibraryAppendedMessage): Promise<void> {
+  async append(given: AppendedMessageOf<Recording>): Promise<void> {
     checkObject("call.append", given)
     const { sound, ...message } = given
     checkChoice("call.append: role", message.role ?? null, ["user", "assistant", "tool"])
     checkText("call.append: text", message.text ?? null)
-    const read = sound === undefined ? undefined : await readSoundInput(sound, { source: "call.append: sound" })
+    const reading = { source: "call.append: sound" }
+    const read = sound === undefined ? undefined : await this.#reader.readSound(sound, reading)
     await this.#sent
     await (await this.#call).append({ ...message, ...(read ? { sound: read } : {}) })
   }
@@ -136,7 +145,9 @@ class OpeningCall implements LibraryCall {
     await (await this.#call).keep()
   }
 
-  async *respond(given: Parameters<LibraryCall["respond"]>[0] = {}): ReturnType<LibraryCall["respond"]> {
+  async *respond(
+    given: RespondOptions & { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<AnswerEvent, void, void> {
     checkOptions("call.respond", given)
     const { signal, ...options } = given
     await this.#sent
@@ -167,19 +178,14 @@ class OpeningCall implements LibraryCall {
   }
 }
 
-/** A picture whose bytes or pixels nobody else can change; they become plain bytes. */
-function copyOf(frame: ImageInput): ImageInput {
-  if (frame instanceof Uint8Array) return new Uint8Array(frame)
-  const { data } = Object(frame) as { readonly data?: unknown }
-  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) return frame
-  const { width, height } = frame as RgbaImage
-  return { width, height, data: new Uint8Array(data) }
-}
-
-async function open(engine: Engine, options: LibraryCallOptions): Promise<EngineCall> {
+async function open<Picture, Recording>(
+  engine: Engine,
+  reader: InputReader<Picture, Recording>,
+  options: CallOptionsOf<Recording>,
+): Promise<EngineCall> {
   checkOptions("call", options)
   const { voice, onEvent, snapshot, signal, ...rest } = options
-  const sound = voice === undefined ? undefined : await readSoundInput(voice, { source: "voice", signal })
+  const sound = voice === undefined ? undefined : await reader.readSound(voice, { source: "voice", signal })
   return await engine.call(
     { ...rest, ...(sound ? { voice: sound } : {}) },
     {

@@ -1,28 +1,34 @@
 /** @file What users write as messages, with files in any form, made into what the engine takes: pixels and samples. */
-import { type AudioInput, type ImageInput, readImage, readPictureOrSound, readSoundInput } from "./media/index.ts"
 import { checkChoice, checkList, checkObject } from "./omni.checks.ts"
+import type { InputReader } from "./omni.inputs.ts"
 import type { Behaviour, ChatMessage, ContentPart } from "./session/index.ts"
 import { InputError } from "./util/index.ts"
 
 /**
- * One item of a message. A string is text; files whose names are strings say what they are: `{ image: "cat.png" }`. URLs,
+ * One item of a message. A string is text; files whose names are strings say what they are: `{ image: "cat.png" }`. Files,
  * bytes, pixels and samples may stand alone.
  */
-export type MessageItem =
-  | Exclude<ImageInput | AudioInput, string>
+export type ItemOf<Picture, Recording> =
+  | Exclude<Picture | Recording, string>
   | string
   | { readonly text: string }
-  | { readonly image: ImageInput }
-  | { readonly audio: AudioInput }
+  | { readonly image: Picture }
+  | { readonly audio: Recording }
 
-export type Message = Omit<ChatMessage, "content"> & { readonly content: string | readonly MessageItem[] }
+export type MessageOf<Picture, Recording> = Omit<ChatMessage, "content"> & {
+  readonly content: string | readonly ItemOf<Picture, Recording>[]
+}
 
 const ROLES = ["system", "user", "assistant", "tool"]
 
 type Reading = { readonly behaviour?: Behaviour | undefined; readonly signal?: AbortSignal | undefined }
 
 /** @throws InputError naming the item that cannot be read */
-export async function readMessages(messages: string | readonly Message[], reading: Reading): Promise<ChatMessage[]> {
+export async function readMessages<Picture, Recording>(
+  messages: string | readonly MessageOf<Picture, Recording>[],
+  reader: InputReader<Picture, Recording>,
+  reading: Reading,
+): Promise<ChatMessage[]> {
   if (typeof messages === "string") return [{ role: "user", content: messages }]
   checkList("messages", messages)
   const read: ChatMessage[] = []
@@ -32,27 +38,38 @@ export async function readMessages(messages: string | readonly Message[], readin
     checkChoice(`messages[${i}].role`, rest.role ?? null, ROLES)
     reading.signal?.throwIfAborted()
     const where = `messages[${i}].content`
-    read.push({ ...rest, content: typeof content === "string" ? content : await readItems(content, where, reading) })
+    const parts = typeof content === "string" ? content : await readItems(content, where, reader, reading)
+    read.push({ ...rest, content: parts })
   }
   return read
 }
 
-async function readItems(items: readonly MessageItem[], where: string, reading: Reading): Promise<ContentPart[]> {
+async function readItems<Picture, Recording>(
+  items: readonly ItemOf<Picture, Recording>[],
+  where: string,
+  reader: InputReader<Picture, Recording>,
+  reading: Reading,
+): Promise<ContentPart[]> {
   if (!Array.isArray(items)) throw new InputError(`${where}: expected text or a list of items, got ${typeof items}`)
   const parts: ContentPart[] = []
-  for (const [i, item] of items.entries()) parts.push(await readItem(item, { ...reading, source: `${where}[${i}]` }))
+  for (const [i, item] of items.entries())
+    parts.push(await readItem(item, reader, { ...reading, source: `${where}[${i}]` }))
   return parts
 }
 
-async function readItem(item: MessageItem, reading: Reading & { readonly source: string }): Promise<ContentPart> {
+async function readItem<Picture, Recording>(
+  item: ItemOf<Picture, Recording>,
+  reader: InputReader<Picture, Recording>,
+  reading: Reading & { readonly source: string },
+): Promise<ContentPart> {
   if (typeof item === "string") return { type: "text", text: item }
   if (typeof item !== "object" || item === null)
     throw new InputError(
       `${reading.source}: expected text, an image or sound, got ${item === null ? "null" : typeof item}`,
     )
   if ("text" in item && typeof item.text === "string") return { type: "text", text: item.text }
-  if ("image" in item) return { type: "image", image: await readImage(item.image, reading) }
-  if ("audio" in item) return { type: "audio", audio: await readSoundInput(item.audio, reading) }
-  const read = await readPictureOrSound(item as Exclude<ImageInput | AudioInput, string>, reading)
+  if ("image" in item) return { type: "image", image: await reader.readImage(item.image as Picture, reading) }
+  if ("audio" in item) return { type: "audio", audio: await reader.readSound(item.audio as Recording, reading) }
+  const read = await reader.readPictureOrSound(item as Picture | Recording, reading)
   return "image" in read ? { type: "image", image: read.image } : { type: "audio", audio: read.audio }
 }
