@@ -13,6 +13,7 @@ import {
   machineNames,
   readCertificate,
   type ServerOptions,
+  SILENCE_MS,
   Supervisor,
 } from "../server/index.ts"
 import { ConfigError } from "../util/index.ts"
@@ -49,6 +50,12 @@ const FLAGS = {
   "rate-limit": { type: "string", description: "requests per minute and key", valueHint: "N" },
   "max-body": { type: "string", description: "largest request in MiB", valueHint: "N", default: "64" },
   timeout: { type: "string", description: "longest request in seconds", valueHint: "N", default: "1800" },
+  "engine-timeout": {
+    type: "string",
+    description: "seconds without a sign of life after which the engine is started anew, 0 for never",
+    valueHint: "N",
+    default: String(SILENCE_MS / 1000),
+  },
   "remote-files": { type: "boolean", description: "fetch images, sound and videos that requests name by URL" },
   voices: { type: "string", description: "folder of stored voices", valueHint: "DIR" },
   web: { type: "string", description: "folder of the built page", valueHint: "DIR" },
@@ -116,6 +123,7 @@ export const serve = defineCommand({
       totalMs: numberFlag("timeout", args.timeout, 1)! * 1000,
     }
     const maxSessions = numberFlag("max-sessions", args["max-sessions"], 1)!
+    const silenceMs = numberFlag("engine-timeout", args["engine-timeout"], 0)! * 1000
     const maxQueue = numberFlag("queue", args.queue, 0)!
     const origins = listFlag("origin", rawArgs)
     const keys = clientKeys(rawArgs)
@@ -137,7 +145,7 @@ export const serve = defineCommand({
     })
     await interruptible(async (signal) => {
       await using source = await Supervisor.start(
-        { start: () => startEngineProcess(), load, log, onProgress: output.progress },
+        { start: () => startEngineProcess(), load, log, silenceMs, onProgress: output.progress },
         signal,
       )
       output.done()

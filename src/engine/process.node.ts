@@ -9,7 +9,7 @@ import type { EngineEvent } from "./messages.ts"
 
 const ENTRY = new URL("./process-entry.node.ts", import.meta.url)
 
-/** A process that does not end by itself in this time is killed. */
+/** A process that does not end by itself in this time is killed, and one that cannot be killed is given up. */
 const CLOSE_MS = 10_000
 
 /** An engine in a process of its own. */
@@ -18,6 +18,8 @@ export type EngineProcess = {
   readonly pid: number | undefined
   /** Resolves with the reason when the process has ended. */
   readonly exited: Promise<string>
+  /** Ends it at once, whatever it does, for this reason. */
+  readonly kill: (reason: string) => void
 }
 
 /** @param entry module of the child process, another one in tests */
@@ -32,6 +34,17 @@ export function startEngineProcess(entry: URL = ENTRY): EngineProcess {
   child.once("exit", (code, signal) => {
     resolve(reason ?? (signal ? `its process was ended by ${signal}` : `its process ended with code ${code}`))
   })
+  const kill = (why: string) => {
+    reason ??= why
+    child.kill("SIGKILL")
+    // A driver that is stuck in the kernel keeps its process: nobody may wait for that.
+    const giveUp = setTimeout(() => {
+      child.unref()
+      if (child.connected) child.disconnect()
+      resolve(why)
+    }, CLOSE_MS)
+    void exited.then(() => clearTimeout(giveUp))
+  }
   const port: EnginePort = {
     // What cannot be sent reaches a dead process: its end is told by "exit".
     post: (command) => void (child.connected && child.send(command, () => undefined)),
@@ -39,10 +52,10 @@ export function startEngineProcess(entry: URL = ENTRY): EngineProcess {
     onExit: (listener) => void exited.then(listener),
     async close() {
       reason ??= "it was closed"
-      const timer = setTimeout(() => child.kill("SIGKILL"), CLOSE_MS)
+      const timer = setTimeout(kill, CLOSE_MS, reason)
       await exited
       clearTimeout(timer)
     },
   }
-  return { client: new EngineClient(port), pid: child.pid, exited }
+  return { client: new EngineClient(port), pid: child.pid, exited, kill }
 }

@@ -15,6 +15,8 @@ export type EngineSource = {
   readonly ready: boolean
   /** How often it was started. */
   readonly starts: number
+  /** How often it was ended because it hung. */
+  readonly hangs: number
   /** Resolves when the engine takes work. @throws the signal's reason */
   whenReady(signal: AbortSignal): Promise<void>
 }

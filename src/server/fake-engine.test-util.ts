@@ -65,6 +65,7 @@ export function fakeEngine(stepMs = 2): FakeEngine {
     info: INFO,
     ...{ questions: [], calls, log: [], running: 0, mostRunning: 0, stepMs },
     starts: 1,
+    hangs: 0,
     get engine() {
       return engine
     },

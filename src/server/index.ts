@@ -1,5 +1,5 @@
 export type { EngineSource, ServerLimits } from "./context.ts"
 export { createLogger, type Logger } from "./log.ts"
 export { checkHost, createServer, type OmniServer, type ServerOptions } from "./server.ts"
-export { Supervisor, type SupervisorOptions } from "./supervisor.ts"
+export { SILENCE_MS, Supervisor, type SupervisorOptions } from "./supervisor.ts"
 export { type Certificate, localCertificate, machineNames, readCertificate } from "./tls.ts"

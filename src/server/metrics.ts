@@ -12,6 +12,7 @@ export type Levels = {
   readonly waiting: () => number
   readonly ready: () => boolean
   readonly engineStarts: () => number
+  readonly engineHangs: () => number
   readonly stats: () => Promise<EngineStats | undefined>
 }
 
@@ -36,6 +37,7 @@ export function createMetrics(levels: Levels) {
   gauge("omni_realtime_behind_seconds", "Sound that the slowest session waits to be heard", levels.behindSeconds)
   gauge("omni_ready", "1 when the engine takes work", () => (levels.ready() ? 1 : 0))
   gauge("omni_engine_starts", "How often the engine was started", levels.engineStarts)
+  gauge("omni_engine_hangs", "How often the engine was ended because it hung", levels.engineHangs)
   gauge("omni_server_memory_bytes", "Resident memory of the server process", () => process.memoryUsage.rss())
   const memory = new Gauge({
     name: "omni_engine_memory_bytes",

@@ -2,6 +2,7 @@
 import { createServer as createHttpServer, type Server } from "node:http"
 import { createServer as createHttpsServer } from "node:https"
 import type { AddressInfo } from "node:net"
+import { setTimeout as sleep } from "node:timers/promises"
 import { getRequestListener } from "@hono/node-server"
 import { decodeImage } from "../image/index.node.ts"
 import { SoundWriter } from "../media/index.ts"
@@ -71,6 +72,8 @@ export function checkHost(host: string, keys: readonly string[]): void {
 /** Calls that hear so much too late cannot keep up: nobody joins them. */
 const MAX_BEHIND_MS = 4000
 const MAX_CONNECTIONS = 4096
+/** The engine answers between two steps: metrics that are asked for in a longer one, or while it hangs, come without it. */
+const STATS_MS = 2000
 
 /** @throws ConfigError, or what opening the voices throws */
 export async function createServer(options: ServerOptions): Promise<OmniServer> {
@@ -90,7 +93,12 @@ export async function createServer(options: ServerOptions): Promise<OmniServer> 
     waiting: () => admission.waiting,
     ready: () => source.ready,
     engineStarts: () => source.starts,
-    stats: async () => (source.ready ? await source.engine.stats().catch(() => undefined) : undefined),
+    engineHangs: () => source.hangs,
+    stats: async () => {
+      if (!source.ready) return undefined
+      const stats = source.engine.stats().catch(() => undefined)
+      return await Promise.race([stats, sleep(STATS_MS, undefined, { ref: false })])
+    },
   })
   const { remoteFiles } = options
   const context: ServerContext = {

@@ -69,6 +69,57 @@ test("while the engine is away, requests are told to come again", async () => {
   }
 })
 
+test("an engine that hangs is killed: an error for running requests, then service again", async () => {
+  const lines: string[] = []
+  const log = createLogger((line) => void lines.push(line))
+  const hanging = new URL("./supervisor.test-hanging.mjs", import.meta.url)
+  let starts = 0
+  const start = () => startEngineProcess(starts++ === 0 ? hanging : undefined)
+  // The time of silence is the test's own: no slow machine makes an engine that works look as if it hung.
+  const clock = { pauses: 0 }
+  const pause = async (_: number, ended: AbortSignal) => {
+    while (clock.pauses <= 0 && !ended.aborted) await sleep(5)
+    clock.pauses--
+  }
+  await using source = await Supervisor.start({ ...{ start, load, log, pause }, backoffMs: 50, silenceMs: 90_000 })
+  const server = await createServer({ source, model: "tiny", log })
+  try {
+    const url = await server.listen(0, "127.0.0.1")
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 })
+    const ask = () => client.chat.completions.create({ model: "tiny", messages: user("hi"), max_tokens: 4 })
+    // It hangs from here on: commands reach it in their order.
+    const failing = expect(source.engine.chat({ messages: user("hi") }).next()).rejects.toThrow(
+      "engine: expected it to run on, got: it gave no sign of life for 90 s",
+    )
+    const refused = expect(ask()).rejects.toThrow(/engine: expected a running engine, got one that (stopped|is being)/)
+    await until(() => server.context.admission.running === 1)
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain("omni_engine_hangs 0") // without the engine's levels
+    clock.pauses = 13 // one behind the answer that loading gave, then twelve without any
+    await failing
+    await refused
+    await until(() => source.ready && source.starts === 2)
+    expect((await ask()).usage!.completion_tokens).toBeGreaterThan(0)
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain("omni_engine_hangs 1")
+    const logged = lines.map((line) => JSON.parse(line) as { readonly message: string })
+    expect(logged).toContainEqual(expect.objectContaining({ message: "the engine hangs", silentMs: 90_000, hangs: 1 }))
+    const reason = "it gave no sign of life for 90 s"
+    expect(logged).toContainEqual(expect.objectContaining({ message: "the engine ended", reason }))
+  } finally {
+    await server.close(500)
+  }
+})
+
+test("one that hangs while it loads is an error at the start", async () => {
+  const hanging = new URL("./supervisor.test-hanging.mjs", import.meta.url)
+  const failing = Supervisor.start({
+    start: () => startEngineProcess(hanging),
+    load: { ...load, model: "hang" },
+    log: () => undefined,
+    silenceMs: 1,
+  })
+  await expect(failing).rejects.toThrow("engine: expected it to run on, got: it gave no sign of life for 0.001 s")
+})
+
 test("a model that never loads is an error at the start", async () => {
   const start = () => startEngineProcess()
   const failing = Supervisor.start({ start, load: { ...load, model: "/nowhere" }, log: () => undefined })

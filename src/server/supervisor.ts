@@ -1,5 +1,6 @@
 /**
  * @file Keeps an engine running: started in its process, loaded, and started anew when it dies, later each time it dies young.
+ * One that hangs is killed, which is the same from there on.
  * Running requests of a dead engine get its error from the client; new ones are refused until the next one is loaded.
  */
 import type { EngineProcess } from "../engine/index.node.ts"
@@ -7,6 +8,7 @@ import type { Engine, LoadOptions, ModelInfo } from "../engine/index.ts"
 import { BackendError, errorText } from "../util/index.ts"
 import type { EngineSource } from "./context.ts"
 import type { Logger } from "./log.ts"
+import { isSilent, type Pause, pause } from "./watchdog.ts"
 
 export type SupervisorOptions = {
   readonly start: () => EngineProcess
@@ -17,9 +19,18 @@ export type SupervisorOptions = {
   readonly backoffMs?: number
   /** An engine that lived so long died of something new. */
   readonly steadyMs?: number
+  /** An engine that gave no sign of life for so long hangs; 0 lets it. */
+  readonly silenceMs?: number
+  /** What waits between two questions for a sign of life; tests bring their own. */
+  readonly pause?: Pause
 }
 
 const MAX_BACKOFF_MS = 60_000
+/**
+ * Far more than anything may hold the engine's thread: at full size on two cores the longest steps, slices of an image and
+ * programs that are compiled, take four seconds, and slow disks and swapping may make ten times as much of them.
+ */
+export const SILENCE_MS = 120_000
 
 export class Supervisor implements EngineSource, AsyncDisposable {
   readonly engine: Engine
@@ -28,6 +39,7 @@ export class Supervisor implements EngineSource, AsyncDisposable {
   #process: EngineProcess | undefined
   #ready: boolean = false
   #starts = 0
+  #hangs = 0
   #info: ModelInfo | undefined
   #watching: Promise<void> = Promise.resolve()
 
@@ -71,6 +83,10 @@ export class Supervisor implements EngineSource, AsyncDisposable {
     return this.#starts
   }
 
+  get hangs(): number {
+    return this.#hangs
+  }
+
   /** Of the engine's process; for people and tests. */
   get pid(): number | undefined {
     return this.#process?.pid
@@ -106,11 +122,26 @@ export class Supervisor implements EngineSource, AsyncDisposable {
     const started = start()
     this.#process = started
     this.#starts++
+    void this.#guard(started)
     this.#info = await started.client.load(load, {
       ...(signal ? { signal } : {}),
       ...(onProgress && this.#starts === 1 ? { onProgress } : {}),
     })
     this.#ready = !this.#stop.signal.aborted
+  }
+
+  /** Kills an engine that hangs, also while it loads: what waits for it fails, and {@link #watch} starts another one. */
+  async #guard({ client, exited, kill }: EngineProcess): Promise<void> {
+    const { log, silenceMs = SILENCE_MS, pause: wait } = this.#options
+    if (silenceMs === 0) return
+    const ended = new AbortController()
+    void exited.then(() => ended.abort())
+    const either = AbortSignal.any([ended.signal, this.#stop.signal])
+    if (!(await isSilent(() => client.stats(), silenceMs, either, wait))) return
+    this.#ready = false
+    this.#hangs++
+    log("error", "the engine hangs", { silentMs: silenceMs, hangs: this.#hangs })
+    kill(`it gave no sign of life for ${silenceMs / 1000} s`)
   }
 
   async #watch(): Promise<void> {
@@ -136,18 +167,4 @@ export class Supervisor implements EngineSource, AsyncDisposable {
       }
     }
   }
-}
-
-/** Waits, or until the signal. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  await new Promise<void>((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener("abort", end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener("abort", end, { once: true })
-  })
 }

@@ -23,7 +23,7 @@ export type PageServer = AsyncDisposable & {
 export async function servePageWithEngine(webRoot: string): Promise<PageServer> {
   const heard = nothingHeard()
   const server = await createServer({
-    source: { engine: pageEngine(heard), ready: true, starts: 1, whenReady: async () => {} },
+    source: { engine: pageEngine(heard), ready: true, starts: 1, hangs: 0, whenReady: async () => {} },
     model: "test-model",
     log: createLogger(() => undefined),
     maxSessions: PLACES,
