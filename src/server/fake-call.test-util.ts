@@ -163,6 +163,7 @@ export function fakeCall(options: CallOptions, parts: FakeCallParts): FakeCall {
         onEvent?.(loud ? { type: "speech-start", atMs, startMs } : { type: "speech-end", atMs, endMs: ms })
       }
       await held
+      if (alive.aborted) throw new BackendError("engine: expected it to run on, got: killed")
     },
     append: ({ role, text, sound }) =>
       inTurn(async () => {

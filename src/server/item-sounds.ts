@@ -1,5 +1,5 @@
 /** @file Sound of a Realtime session that may be needed again, as 16-bit samples and never more than a bounded length. */
-import { concatPcm, floatToInt16, int16ToFloat } from "../audio/index.ts"
+import { concatPcm, floatToInt16, int16ToFloat, resample } from "../audio/index.ts"
 import type { Sound } from "../session/index.ts"
 
 type Piece = { readonly samples: Int16Array; readonly rateHz: number; readonly startMs: number; readonly endMs: number }
@@ -29,18 +29,17 @@ export class RecentSound {
     this.endMs += ms
   }
 
-  /** What lies between two times, as far as it is still here; undefined for nothing. */
-  cut(fromMs: number, toMs: number): Sound | undefined {
+  /** What lies between two times, as far as it is still here, and where that begins; undefined for nothing. */
+  cut(fromMs: number, toMs: number): (Sound & { readonly startMs: number }) | undefined {
     const inside = this.#pieces.filter(({ startMs, endMs }) => endMs > fromMs && startMs < toMs)
-    const rateHz = inside[0]?.rateHz
-    if (rateHz === undefined) return undefined
-    const parts = inside
-      .filter((piece) => piece.rateHz === rateHz)
-      .map(({ samples, startMs }) => {
-        const at = (ms: number) => Math.max(0, Math.round(((ms - startMs) / 1000) * rateHz))
-        return int16ToFloat(samples.subarray(at(fromMs), at(toMs)))
-      })
-    return { pcm: concatPcm(parts), sampleRateHz: rateHz }
+    const last = inside.at(-1)
+    if (!last) return undefined
+    const parts = inside.map(({ samples, rateHz, startMs }) => {
+      const at = (ms: number) => Math.max(0, Math.round(((ms - startMs) / 1000) * rateHz))
+      const pcm = int16ToFloat(samples.subarray(at(fromMs), at(toMs)))
+      return rateHz === last.rateHz ? pcm : resample(pcm, rateHz, last.rateHz)
+    })
+    return { pcm: concatPcm(parts), sampleRateHz: last.rateHz, startMs: Math.max(fromMs, inside[0]!.startMs) }
   }
 
   clear(): void {

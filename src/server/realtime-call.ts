@@ -3,11 +3,13 @@
  * when the engine died, and given commands one after another. A new call goes on from the last saved state where there is
  * one, else it reads the conversation again.
  */
+import { resample } from "../audio/index.ts"
 import type { EngineCall } from "../engine/index.ts"
 import { RealtimeInputError, type RealtimeSessionObject } from "../protocol/index.ts"
 import type { AnswerEvent, CallEvent, CallOptions, Sound } from "../session/index.ts"
 import { BackendError, ConfigError, InputError } from "../util/index.ts"
 import { readAgain } from "./realtime-context.ts"
+import type { Uncommitted } from "./realtime-input.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import type { SessionShared } from "./realtime-parts.ts"
 import { callOptions } from "./realtime-settings.ts"
@@ -25,13 +27,18 @@ const LONGEST_PIECE_MS = 10_000
 /** Sound that counts as a piece of work; shorter pieces count in proportion. */
 const PIECE_MS = 100
 
+/** Sound on the session's clock. */
+type Piece = { readonly pcm: Float32Array; readonly ms: number; readonly clockMs: number }
+
 /** Work that has its place among the commands, and whose end nothing waits for that comes after it. */
 type Begun = { readonly rest: Promise<unknown> }
 
 export type SessionCallParts = {
   readonly onEvent: (event: CallEvent) => void
-  /** Sound that the client has not committed: no item has it, and a new call has to be given it. */
-  readonly uncommitted: () => { readonly pcm: Float32Array; readonly clockMs: number } | undefined
+  /** Sound that no item has, and that a new call has to be given, where calls took what came before `takenMs`. */
+  readonly uncommitted: (takenMs: number) => Uncommitted | undefined
+  /** Whether the client is in the middle of a turn. */
+  readonly isMidTurn: () => boolean
   /** While an answer is made, the call stays, whatever the settings say. */
   readonly isAnswering: () => boolean
 }
@@ -62,6 +69,8 @@ export class SessionCall {
   /** Sound that a call was given and has not taken. */
   #givenMs = 0
   #given: Promise<void> = Promise.resolve()
+  /** The session's clock where the sound ends that calls took. */
+  #takenMs = 0
   /** Where the session's clock stood when the call's clock began. */
   startMs = 0
 
@@ -182,45 +191,62 @@ export class SessionCall {
   /**
    * Gives the call sound. What comes after it does not wait until it was read: a call that reads still hears.
    * @param clockMs where it begins on the session's clock
-   * @param lasting whether another call needs it as well
    */
-  push({ pcm, sampleRateHz }: Sound, clockMs: number, lasting: boolean): void {
-    const most = (LONGEST_PIECE_MS * sampleRateHz) / 1000
-    for (let at = 0; at < pcm.length; at += most) {
-      const piece = { pcm: pcm.length > most ? pcm.slice(at, at + most) : pcm, sampleRateHz }
-      this.#pushPiece(piece, clockMs + (at * 1000) / sampleRateHz, lasting)
+  push(sound: Sound, clockMs: number): void {
+    for (const piece of piecesOf(sound, clockMs)) {
+      this.#queue = this.#queue.then(() => this.#roomFor(piece))
+      const work = async (call: EngineCall) => ({ rest: this.#give(call, piece) })
+      const done = this.enqueue(work, { pieces: Math.min(1, piece.ms / PIECE_MS) })
+      this.#count(piece, done)
     }
   }
 
-  #pushPiece({ pcm, sampleRateHz }: Sound, clockMs: number, lasting: boolean): void {
-    const ms = (pcm.length * 1000) / sampleRateHz
+  /** Sound is on its way until then. */
+  #count({ ms }: Piece, done: Promise<unknown>): void {
     this.#behindMs += ms
-    this.#queue = this.#queue.then(() => this.#roomFor(ms))
-    const work = async (call: EngineCall) => {
-      const rest = this.#give(call, pcm, ms, clockMs)
-      this.#givenMs += ms
-      const taken = rest
-        .catch(() => undefined)
-        .finally(() => {
-          this.#givenMs -= ms
-        })
-      this.#given = both(this.#given, taken)
-      return { rest }
-    }
-    const done = () => {
+    const end = () => {
       this.#behindMs -= ms
     }
-    void this.enqueue(work, { lasting, pieces: Math.min(1, ms / PIECE_MS) }).then(done)
+    void done.then(end, end)
   }
 
-  async #roomFor(ms: number): Promise<void> {
+  async #roomFor({ ms }: Piece): Promise<void> {
     if (this.#givenMs > 0 && this.#givenMs + ms > MOST_GIVEN_MS) await this.#given
   }
 
-  async #give(call: EngineCall, pcm: Float32Array, ms: number, clockMs: number): Promise<void> {
+  /** @returns resolves when the call took it */
+  async #give(call: EngineCall, { pcm, ms, clockMs }: Piece): Promise<void> {
+    const generation = this.#generation
     this.startMs = clockMs - this.#heardMs
     this.#heardMs += ms
-    await call.push({ pcm })
+    this.#givenMs += ms
+    const taken = call.push({ pcm })
+    const end = () => {
+      this.#givenMs -= ms
+    }
+    this.#given = both(this.#given, taken.then(end, end))
+    await taken
+    // What a call was given that was replaced meanwhile, the new one has.
+    if (generation === this.#generation) this.#takenMs = Math.max(this.#takenMs, clockMs + ms)
+  }
+
+  /**
+   * Gives a new call what no item has. It is not waited for: what comes later is given behind it.
+   * @param rateHz the call's
+   */
+  async #giveAgain(call: EngineCall, { sound, clockMs, isWhole }: Uncommitted, rateHz: number): Promise<void> {
+    const generation = this.#generation
+    if (!isWhole) this.#shared.send({ type: "omni.context.changed", reason: "input_dropped" })
+    const { pcm, sampleRateHz } = sound
+    const asHeard = sampleRateHz === rateHz ? pcm : resample(pcm, sampleRateHz, rateHz)
+    for (const piece of piecesOf({ pcm: asHeard, sampleRateHz: rateHz }, clockMs)) {
+      await this.#roomFor(piece)
+      const taken = this.#give(call, piece)
+      this.#count(piece, taken)
+      taken.catch((error: unknown) => {
+        if (generation === this.#generation) this.failed(error)
+      })
+    }
   }
 
   /** The call with the settings of now; another one replaces it when they ask for it. */
@@ -246,7 +272,8 @@ export class SessionCall {
     const state = this.#states.get(this)
     const saved = state?.key === key ? state : undefined
     const missing = this.#items.all.filter(({ id, status }) => status !== "in_progress" && !saved?.itemIds.has(id))
-    const open = this.#parts.uncommitted()
+    const open = this.#parts.uncommitted(this.#takenMs)
+    if (open) this.#takenMs = open.clockMs
     const generation = this.#generation
     // Events of a call that was replaced are of the past.
     const onEvent = (event: CallEvent) => generation === this.#generation && this.#parts.onEvent(event)
@@ -255,12 +282,13 @@ export class SessionCall {
     const call = await parts.engine.call(options, { onEvent, ...(saved ? { snapshot: saved.snapshot } : {}) })
     this.#heardMs = saved?.heardMs ?? 0
     try {
+      // Sound that it had not made a turn of is among what it is given again.
+      if (saved && options.turns) await call.clear()
       await readAgain(call, missing, this.#items.sounds, (bytes) => parts.decodeImage(bytes, "item.content"))
       if (saved) send({ type: "omni.context.changed", reason: "restored" })
       else if (missing.length > 0 && !isFirst) send({ type: "omni.context.changed", reason: "rebuilt" })
       if (missing.length > 0 || open) await call.keep()
-      const rateHz = options.sampleRateHz ?? 16_000
-      if (open) await this.#give(call, open.pcm, (open.pcm.length * 1000) / rateHz, open.clockMs)
+      if (open) await this.#giveAgain(call, open, options.sampleRateHz ?? 16_000)
       return call
     } catch (error) {
       void call.close().catch(() => undefined)
@@ -283,11 +311,12 @@ export class SessionCall {
     this.#savedAtMs = now
     const key = this.#key
     void this.enqueue(async (call) => {
-      if (this.#parts.uncommitted()) return
+      if (this.#parts.isMidTurn()) return
       const itemIds = new Set(this.#items.all.filter(({ status }) => status !== "in_progress").map(({ id }) => id))
       const heardMs = this.#heardMs
       const snapshot = await call.snapshot()
-      if (key === this.#key && !this.#shared.closed) this.#states.set(this, { snapshot, key, itemIds, heardMs })
+      const isStill = key === this.#key && !this.#parts.isMidTurn() && !this.#shared.closed
+      if (isStill) this.#states.set(this, { snapshot, key, itemIds, heardMs })
     })
   }
 
@@ -320,6 +349,19 @@ export class SessionCall {
   async close(): Promise<void> {
     this.#states.delete(this)
     await this.#call?.then((open) => open.close()).catch(() => undefined)
+  }
+}
+
+/** Sound in pieces that the engine takes at once. */
+function* piecesOf({ pcm, sampleRateHz }: Sound, clockMs: number): Generator<Piece> {
+  const most = (LONGEST_PIECE_MS * sampleRateHz) / 1000
+  for (let at = 0; at < pcm.length; at += most) {
+    const piece = pcm.length > most ? pcm.slice(at, at + most) : pcm
+    yield {
+      pcm: piece,
+      ms: (piece.length * 1000) / sampleRateHz,
+      clockMs: clockMs + (at * 1000) / sampleRateHz,
+    }
   }
 }
 

@@ -14,6 +14,19 @@ import type { RealtimeTranscripts } from "./realtime-transcripts.ts"
 /** Shorter turns are a slip of the client. */
 const SHORTEST_TURN_MS = 100
 const MAX_BUFFER_MS = 600_000
+/** Speech that was not found yet began no longer ago: what is too short for a turn, and what is heard before a turn. */
+const ONSET_MS = 1000
+/** Sound of a turn that is not over which another call is given at most: as much as the engine holds. */
+const MAX_AGAIN_MS = 60_000
+
+/** Sound for a call that takes over. */
+export type Uncommitted = {
+  readonly sound: Sound
+  /** Where it begins on the session's clock. */
+  readonly clockMs: number
+  /** Whether it is all that was said. */
+  readonly isWhole: boolean
+}
 
 type Others = {
   readonly items: RealtimeItems
@@ -31,6 +44,8 @@ export class RealtimeInput {
   readonly #recent = new RecentSound()
   #speechItem: string | undefined
   #speechStartMs = 0
+  /** Sound before this belongs to turns that are over, or was cleared. */
+  #settledMs = 0
 
   constructor(shared: SessionShared, others: Others) {
     this.#shared = shared
@@ -49,19 +64,19 @@ export class RealtimeInput {
       const most = this.#shared.parts.maxBufferMs ?? MAX_BUFFER_MS
       const expected = `input_audio_buffer: expected at most ${most} ms, got more (commit or clear)`
       if (this.#openMs + ms > most) throw fail("invalid_value", expected, "audio")
-      this.#give(pcm, rateHz, clockMs, false)
+      this.#give(pcm, rateHz, clockMs)
       this.#open.push(pcm, rateHz)
       this.#openMs += ms
       this.#recent.skip(ms)
       return
     }
-    this.#give(pcm, rateHz, clockMs, true)
+    this.#give(pcm, rateHz, clockMs)
     this.#recent.push(pcm, rateHz)
   }
 
   /** A call that opens for it does not know it yet. */
-  #give(pcm: Float32Array, sampleRateHz: number, clockMs: number, lasting: boolean): void {
-    if (this.#needsCall) this.#others.call.push({ pcm, sampleRateHz }, clockMs, lasting)
+  #give(pcm: Float32Array, sampleRateHz: number, clockMs: number): void {
+    if (this.#needsCall) this.#others.call.push({ pcm, sampleRateHz }, clockMs)
   }
 
   /** Nobody answers in a transcription session: its call only finds turns. */
@@ -71,8 +86,7 @@ export class RealtimeInput {
   }
 
   clear(eventId?: string): void {
-    this.#takeOpen()
-    this.#speechItem = undefined
+    this.turnsChanged()
     if (this.#others.call.isOpen) void this.#others.call.enqueue(async (call) => ({ rest: call.clear() }), { eventId })
     this.#shared.send({ type: "input_audio_buffer.cleared" })
   }
@@ -92,18 +106,39 @@ export class RealtimeInput {
     try {
       work()
     } finally {
-      call.push(sound, this.#recent.endMs - this.#openMs, false)
+      call.push(sound, this.#recent.endMs - this.#openMs)
     }
   }
 
-  /** Sound that the client has not committed, for a call that does not know it. */
-  get uncommitted(): { readonly pcm: Float32Array; readonly clockMs: number } | undefined {
-    const sound = this.#openSound
-    return sound && this.#needsCall ? { pcm: sound.pcm, clockMs: this.#recent.endMs - this.#openMs } : undefined
+  /** Whether a turn of the client is open, or speech goes on. */
+  get isMidTurn(): boolean {
+    return this.hasOpenTurn || this.#speechItem !== undefined
+  }
+
+  /** Whether there is sound that the client will commit. */
+  get hasOpenTurn(): boolean {
+    return this.#openMs > 0
+  }
+
+  /**
+   * Sound that no item has, for a call that does not know it: of a turn that is not over, or that no call has listened to.
+   * @param takenMs calls took sound up to here
+   */
+  uncommitted(takenMs: number): Uncommitted | undefined {
+    if (!this.#needsCall) return undefined
+    const { endMs } = this.#recent
+    if (this.#shared.settings.audio.input.turn_detection === null) {
+      const sound = this.#openSound
+      return sound && { sound, clockMs: endMs - this.#openMs, isWhole: true }
+    }
+    const isSpeaking = this.#speechItem !== undefined
+    const wantedMs = isSpeaking ? this.#speechStartMs : Math.max(this.#settledMs, takenMs - ONSET_MS)
+    const sound = this.#recent.cut(Math.max(wantedMs, endMs - MAX_AGAIN_MS), endMs)
+    return sound && { sound, clockMs: sound.startMs, isWhole: sound.startMs <= wantedMs }
   }
 
   get #openSound(): Sound | undefined {
-    return this.#openMs > 0 ? this.#open.cut(0, Number.POSITIVE_INFINITY) : undefined
+    return this.hasOpenTurn ? this.#open.cut(0, Number.POSITIVE_INFINITY) : undefined
   }
 
   #takeOpen(): Sound | undefined {
@@ -127,20 +162,23 @@ export class RealtimeInput {
   /** Ends the speech that the engine hears, by hand. @returns whether there was some */
   commitSpeech(): boolean {
     if (this.#shared.settings.audio.input.turn_detection === null || this.#speechItem === undefined) return false
+    this.#settledMs = this.#recent.endMs
     this.#commitTurn(this.#takeSpeechItem(), this.#recent.cut(this.#speechStartMs, this.#recent.endMs))
     return true
   }
 
-  /** Turns are found, or committed, in another way from now on. */
+  /** Turns are found, or committed, in another way from now on: none goes on. */
   turnsChanged(): void {
-    this.#speechItem = undefined
     this.#takeOpen()
+    this.#speechItem = undefined
+    this.#settledMs = this.#recent.endMs
   }
 
   /** The engine heard speech begin. */
   speechStart({ startMs }: Extract<CallEvent, { type: "speech-start" }>): void {
     const turns = this.#shared.settings.audio.input.turn_detection
-    if (turns === null) return
+    // A call that took over in the middle of speech finds its beginning again.
+    if (turns === null || this.#speechItem !== undefined) return
     this.#speechItem = newId("item")
     this.#speechStartMs = Math.max(0, this.#others.call.startMs + startMs)
     const audio_start_ms = Math.round(this.#speechStartMs)
@@ -155,6 +193,7 @@ export class RealtimeInput {
     if (turns === null || this.#speechItem === undefined) return
     const item_id = this.#takeSpeechItem()
     const speechEndMs = Math.max(0, this.#others.call.startMs + endMs)
+    this.#settledMs = speechEndMs
     this.#shared.send({
       type: "input_audio_buffer.speech_stopped",
       ...{ audio_end_ms: Math.round(speechEndMs), item_id },

@@ -55,7 +55,8 @@ export class RealtimeSession {
     this.#items = new RealtimeItems(this.#shared)
     this.#call = new SessionCall(this.#shared, this.#items, {
       onEvent: (event) => this.#heard(event),
-      uncommitted: () => this.#input.uncommitted,
+      uncommitted: (takenMs) => this.#input.uncommitted(takenMs),
+      isMidTurn: () => this.#input.isMidTurn,
       isAnswering: () => this.isAnswering,
     })
     this.#answers = new RealtimeAnswers(this.#shared, this.#items, this.#call)
@@ -219,7 +220,7 @@ export class RealtimeSession {
     if (sound) return call.append({ role: "user", text, sound })
     if (text !== "") await call.push({ text })
     // Pictures that join sound that is not committed are forgotten with it.
-    if (text !== "" || !this.#input.uncommitted) await call.keep()
+    if (text !== "" || !this.#input.hasOpenTurn) await call.keep()
   }
 
   #truncate(event: Extract<RealtimeClientEvent, { type: "conversation.item.truncate" }>): void {

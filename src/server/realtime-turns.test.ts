@@ -173,6 +173,22 @@ test("what was said is read again with its sound when settings ask for another c
   expect(it.engine.calls[1]!.context).toEqual(["heard 200", answer, "text and?", answer])
 })
 
+test("speech goes on in the call that new settings ask for", async () => {
+  const it = openSession()
+  it.send(said("hello"), append(LOUD, 300))
+  const { item_id } = await it.seen("input_audio_buffer.speech_started")
+  await it.session.settled()
+  const format = { type: "audio/pcmu" }
+  it.send({ type: "session.update", session: { audio: { input: { format } } } })
+  const loud = { type: "input_audio_buffer.append", audio: Buffer.alloc(800, 0x10).toString("base64") }
+  const quiet = { type: "input_audio_buffer.append", audio: Buffer.alloc(800, 0xff).toString("base64") }
+  it.send(loud, quiet)
+  await it.seen("response.done")
+  expect(it.engine.calls[1]!.context).toEqual(["user: hello", "heard 500", `assistant: ${WORDS.join("")}`])
+  expect(it.of("input_audio_buffer.speech_started")).toHaveLength(1)
+  expect(it.of("input_audio_buffer.committed")).toMatchObject([{ item_id }])
+})
+
 describe("an answer that is cancelled", () => {
   const status = { status: "cancelled", status_details: { type: "cancelled", reason: "client_cancelled" } }
 

@@ -129,6 +129,27 @@ test("speech over an answer stops it; cut to what was heard, the call goes on", 
   client.socket.close()
 }, 60_000)
 
+test("kill -9 of the engine amid a sentence: all of it is heard, as one turn", async () => {
+  const client = await dial({ output_modalities: ["text"] })
+  speak(client, silence(1), sentence.slice(0, 2 * 24_000))
+  const { item_id, audio_start_ms } = await client.seen("input_audio_buffer.speech_started")
+  await read(client)
+  const { starts } = source
+  process.kill(source.pid!, "SIGKILL")
+  await expect.poll(() => source.ready && source.starts > starts, { timeout: 30_000 }).toBe(true)
+  speak(client, sentence.slice(2 * 24_000), silence(1))
+  const { response } = await client.seen("response.done")
+  expect(response.status).toMatch(/completed|incomplete/)
+  // As without a kill: 25 positions per second of sound, where it was said.
+  expect(response.usage!.input_token_details.audio_tokens).toBeGreaterThan(75)
+  expect(client.of("input_audio_buffer.speech_started")).toHaveLength(1)
+  expect(Math.abs(audio_start_ms - 780)).toBeLessThan(150)
+  const [stopped] = client.of("input_audio_buffer.speech_stopped")
+  expect(stopped).toMatchObject({ item_id })
+  expect(Math.abs(stopped!.audio_end_ms - 4130)).toBeLessThan(200)
+  client.socket.close()
+}, 120_000)
+
 test("kill -9 of the engine: an error, then the same call goes on from where it was", async () => {
   const client = await dial()
   client.send(said("hello"), RESPOND)
