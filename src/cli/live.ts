@@ -32,7 +32,7 @@ const FLAGS = {
   audio: { type: "string", description: "sound file that is said", valueHint: "FILE" },
   video: {
     type: "string",
-    description: "video, folder of frames or image that the camera shows",
+    description: "video, folder of frames or image (GIF and WebP may move) that the camera shows",
     valueHint: "FILE|DIR",
   },
   text: { type: "string", description: "text that is said instead, or as well" },

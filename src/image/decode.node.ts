@@ -46,23 +46,27 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions): Pr
     const image = sharp(bytes, { limitInputPixels: maxPixels, failOn: "error", ignoreIcc: reference })
     return await (reference ? decodeReference(image, metadata) : decodeLive(image))
   } catch (cause) {
-    if (cause instanceof InputError) throw cause
-    const reason = errorText(cause)
-      .replaceAll(/source: bad seek to \d+\s/g, "")
-      .replaceAll(/\s+/g, " ")
-      .trim()
-    throw new InputError(
-      `${source}: expected a complete ${FORMAT_NAMES} file, got one that fails with "${reason}"` +
-        " (send the whole file, or save it again)",
-      { cause },
-    )
+    throw cause instanceof InputError ? cause : damagedImage(source, cause)
   }
+}
+
+/** What is told of a file that libvips fails on. */
+export function damagedImage(source: string, cause: unknown): InputError {
+  const reason = errorText(cause)
+    .replaceAll(/source: bad seek to \d+\s/g, "")
+    .replaceAll(/\s+/g, " ")
+    .trim()
+  return new InputError(
+    `${source}: expected a complete ${FORMAT_NAMES} file, got one that fails with "${reason}"` +
+      " (send the whole file, or save it again)",
+    { cause },
+  )
 }
 
 /** sharp applies profile and orientation; alpha is composited by the code that the browser uses as well. */
 async function decodeLive(image: Sharp): Promise<RgbImage> {
   const { data, info } = await image.autoOrient().toColourspace("srgb").raw().toBuffer({ resolveWithObject: true })
-  return fromRaw(data, info, "live")
+  return imageFromRaw(data, info, "live")
 }
 
 async function decodeReference(image: Sharp, { space, depth }: Metadata): Promise<RgbImage> {
@@ -74,14 +78,18 @@ async function decodeReference(image: Sharp, { space, depth }: Metadata): Promis
   if (depth === "ushort") {
     const wide = image.pipelineColourspace(space).toColourspace(space).raw({ depth: "ushort" })
     const { data, info } = await wide.toBuffer({ resolveWithObject: true })
-    return fromRaw(narrow(data, info.channels === 1), info, "reference")
+    return imageFromRaw(narrow(data, info.channels === 1), info, "reference")
   }
   const { data, info } = await image.toColourspace("srgb").raw().toBuffer({ resolveWithObject: true })
-  return fromRaw(data, info, "reference")
+  return imageFromRaw(data, info, "reference")
 }
 
 /** Gray, gray with alpha, RGB or RGBA to RGB. */
-function fromRaw(data: Uint8Array, { width, height, channels }: OutputInfo, behaviour: ImageBehaviour): RgbImage {
+export function imageFromRaw(
+  data: Uint8Array,
+  { width, height, channels }: Pick<OutputInfo, "width" | "height" | "channels">,
+  behaviour: ImageBehaviour,
+): RgbImage {
   if (channels === 3) return rgbImage(width, height, data)
   if (channels === 4) return toRgb({ width, height, data }, behaviour)
   const rgba = new Uint8Array(width * height * 4)

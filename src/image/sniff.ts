@@ -46,10 +46,7 @@ export function sniffFormat(bytes: Uint8Array, where: string): ImageFormat {
 export function isImage(start: Uint8Array): boolean {
   try {
     const format = sniffFormat(start, "")
-    return (
-      format !== "gif" &&
-      (format !== "avif" || /^(avif|avis|mif1)$/.test(String.fromCharCode(...start.subarray(8, 12))))
-    )
+    return format !== "avif" || /^(avif|avis|mif1)$/.test(String.fromCharCode(...start.subarray(8, 12)))
   } catch {
     return false // no image: ffprobe says what it is
   }

@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import sharp from "sharp"
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { InputError } from "../util/index.ts"
-import { openVideo } from "./index.ts"
+import { openVideo, readImage, readPictureOrSound } from "./index.ts"
 
 let folder = ""
 beforeAll(() => {
@@ -43,6 +43,119 @@ test("one image is a video of one frame, whatever its name", async () => {
   const path = join(folder, "photo.mp4")
   await gray(77).png().toFile(path)
   expect(await levels(path)).toEqual([77])
+})
+
+describe.each(["gif", "webp"] as const)("a moving %s", (format) => {
+  /** Pages of these levels, each shown for so many ms. */
+  async function moving(name: string, pages: readonly (readonly [level: number, ms: number])[], options = {}) {
+    const images = await Promise.all(pages.map(([level]) => gray(level).png().toBuffer()))
+    const joined = sharp(images, { join: { animated: true } })
+    const delay = pages.map(([, ms]) => ms)
+    const path = join(folder, name)
+    const made =
+      format === "gif" ? joined.gif({ delay, ...options }) : joined.webp({ delay, lossless: true, ...options })
+    writeFileSync(path, await made.toBuffer())
+    return path
+  }
+
+  test.each([
+    [
+      "whole seconds",
+      [
+        [10, 1000],
+        [20, 1000],
+        [30, 1000],
+      ],
+      3,
+      [20, 30, 30],
+    ],
+    [
+      "a started second",
+      [
+        [10, 700],
+        [20, 700],
+        [30, 100],
+      ],
+      1.5,
+      [20, 30],
+    ],
+    [
+      "less than a second",
+      [
+        [10, 100],
+        [20, 200],
+      ],
+      0.3,
+      [20],
+    ],
+    [
+      "pages longer than a second",
+      [
+        [10, 2500],
+        [20, 500],
+      ],
+      3,
+      [10, 10, 20],
+    ],
+    [
+      "no delay, as browsers show it",
+      [
+        [10, 0],
+        [20, 10],
+        [30, 1000],
+      ],
+      1.2,
+      [30, 30],
+    ],
+  ] as const)("of %s shows each second's end", async (name, pages, seconds, expected) => {
+    const path = await moving(`${name}.mp4`, pages)
+    const video = await openVideo(path, { programs: { ffmpeg: "none", ffprobe: "none" } })
+    expect([video.seconds, video.isStill, video.hasVideo, video.hasAudio]).toEqual([seconds, false, true, false])
+    expect(await levels(path)).toEqual(expected)
+    expect(await levels(path)).toEqual(expected)
+    await expect(openVideo(path, { maxSeconds: 0.2 })).rejects.toThrow(/\.mp4: expected at most 0\.2 s, got \d s/)
+  })
+
+  test("is a still with one page, and its first page as an image", async () => {
+    const path = join(folder, `one.${format}`)
+    await gray(50).toFormat(format).toFile(path)
+    expect([(await openVideo(path)).isStill, await levels(path)]).toEqual([true, [50]])
+    const two = await moving(`two.${format}`, [
+      [60, 100],
+      [70, 100],
+    ])
+    expect((await readImage(two, { source: "image" })).data[0]).toBe(60)
+    expect(await readPictureOrSound(two, { source: "content" })).toMatchObject({ image: { width: 4, height: 3 } })
+  })
+
+  test("that is cut short gives what it has, or names its file", async () => {
+    const path = await moving(`cut.${format}`, [
+      [10, 1000],
+      [20, 1000],
+      [30, 1000],
+    ])
+    writeFileSync(path, readFileSync(path).subarray(0, -20))
+    const shown = levels(path)
+    if (format === "gif") return expect(await shown).toEqual([20, 20]) // libvips leaves the broken page out
+    await expect(shown).rejects.toThrow(InputError)
+    await expect(shown).rejects.toThrow(/cut\.webp: expected a complete JPEG/)
+  })
+
+  test("of large pages is refused by its header", async () => {
+    const path = await moving(`huge.${format}`, [
+      [10, 1000],
+      [20, 1000],
+    ])
+    const bytes = readFileSync(path)
+    // The canvas: two 16-bit sizes of a GIF, two 24-bit ones less 1 in a WebP's VP8X chunk.
+    const descriptor = bytes.indexOf(Uint8Array.of(0x2c, 0, 0, 0, 0))
+    if (format === "gif") for (const at of [6, 8, descriptor + 5, descriptor + 7]) bytes.writeUInt16LE(6000, at)
+    else for (const at of [24, 27]) bytes.writeUIntLE(5999, at, 3)
+    writeFileSync(path, bytes)
+    await expect(openVideo(path)).rejects.toThrow(
+      `huge.${format}: expected at most 33177600 pixels in a moving picture, got 6000x6000 (make it smaller)`,
+    )
+  })
 })
 
 test("a damaged image names its file when it is reached", async () => {

@@ -1,8 +1,11 @@
-/** @file Pictures without ffmpeg: one image file, or a folder of them, one a second in the order of their numbers. */
+/**
+ * @file Pictures without ffmpeg: one image file, which may move, or a folder of them, one a second in the order of their
+ * numbers.
+ */
 import { constants, type Stats } from "node:fs"
 import { type FileHandle, open, readdir } from "node:fs/promises"
 import { join } from "node:path"
-import { decodeImage } from "../image/index.node.ts"
+import { decodeImage, decodePages, readAnimation } from "../image/index.node.ts"
 import type { ImageBehaviour, RgbImage } from "../image/index.ts"
 import { errorText, InputError } from "../util/index.ts"
 
@@ -28,6 +31,31 @@ export async function frameFiles(folder: string): Promise<string[]> {
 /** The images in order, each decoded when it is asked for. Throws as `decodeImage`, naming the file. */
 export async function* decodeFrames(files: readonly string[], behaviour: ImageBehaviour): AsyncGenerator<RgbImage> {
   for (const file of files) yield await readImageFile(file, behaviour)
+}
+
+/** A moving picture as a video is: its length, and what is shown at 1 s, 2 s, … of one loop, the last frame at its end. */
+export type MovingPicture = { readonly seconds: number; readonly frames: () => AsyncGenerator<RgbImage> }
+
+/**
+ * @returns undefined for a picture that does not move
+ * @throws InputError when it is no readable file, too large, or no picture; reading frames throws the same
+ */
+export async function movingPicture(file: string, behaviour: ImageBehaviour): Promise<MovingPicture | undefined> {
+  const read = () => readBounded(file, MAX_IMAGE_BYTES)
+  const animation = await readAnimation(await read(), file)
+  if (!animation) return undefined
+  const { endsMs } = animation
+  const seconds = endsMs.at(-1)! / 1000
+  const pages = Array.from({ length: Math.max(1, Math.ceil(seconds)) }, (_, second) => {
+    const shown = endsMs.findIndex((endMs) => endMs > (second + 1) * 1000)
+    return shown === -1 ? endsMs.length - 1 : shown
+  })
+  return {
+    seconds,
+    async *frames() {
+      yield* decodePages(await read(), animation, pages, { behaviour, source: file })
+    },
+  }
 }
 
 /** @throws InputError when it is no readable file, too large, or no picture */

@@ -1,5 +1,5 @@
 /**
- * @file Media files by path: videos (through ffmpeg), folders of frames and single images (without it), and sound. What a
+ * @file Media files by path: videos (through ffmpeg), folders of frames and images, also moving ones (without it), and sound. What a
  * file is, its content says.
  */
 import { stat } from "node:fs/promises"
@@ -7,7 +7,7 @@ import { DEFAULT_MAX_AUDIO_SECONDS, decodeAudio, sniffAudio } from "../audio/ind
 import { type ImageBehaviour, isImage, type RgbImage } from "../image/index.ts"
 import { errorText, InputError } from "../util/index.ts"
 import { DEFAULT_PROGRAMS, MEDIA_SAMPLE_RATE_HZ, type Programs, probeMedia, readFrames, readSound } from "./ffmpeg.ts"
-import { decodeFrames, firstBytes, frameFiles, readBounded } from "./frames.ts"
+import { decodeFrames, firstBytes, frameFiles, movingPicture, readBounded } from "./frames.ts"
 
 export type MediaOptions = {
   /** Longest file accepted; an hour when absent. */
@@ -51,7 +51,12 @@ export async function openVideo(path: string, options: MediaOptions = {}): Promi
   const start = await firstBytes(path, 16)
   if (start.length === 0)
     throw new InputError(`${path}: expected pictures or sound, got 0 bytes (check where the file comes from)`)
-  if (isImage(start)) return { ...ofImages([path], path, { maxSeconds, behaviour }), isStill: true }
+  if (isImage(start)) {
+    const moving = await movingPicture(path, behaviour)
+    if (!moving) return { ...ofImages([path], path, { maxSeconds, behaviour }), isStill: true }
+    checkSeconds(path, moving.seconds, maxSeconds)
+    return { ...moving, hasVideo: true, hasAudio: false, isStill: false, audio: none }
+  }
   const running = { source: path, signal }
   const media = await probeMedia(path, programs, running)
   checkSeconds(path, media.seconds ?? 0, maxSeconds)
