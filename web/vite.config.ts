@@ -17,6 +17,8 @@ export default defineConfig({
     // Browsers that know light-dark(): what it is lowered to for older ones does not follow color-scheme inside the page.
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
     assetsInlineLimit: 0,
+    // One file of 160 KB compressed, from the machine itself: pieces of it would come later, not sooner.
+    chunkSizeWarningLimit: 600,
     modulePreload: { polyfill: false },
     emptyOutDir: true,
   },

@@ -8,6 +8,20 @@ import type { RgbImage } from "../../src/image/index.ts"
 import { type AnswerEvent, type CallOptions, type ChatOptions, textUsage } from "../../src/session/index.ts"
 
 export const ANSWER_WORDS = ["This ", "is ", "an ", "answer ", "of ", "several ", "seconds, ", "slowly ", "said."]
+/** What is answered when Markdown is asked for: all that models write, and what nobody should. */
+export const MARKDOWN = [
+  "## 三种方法 / Three ways\n\n",
+  "Use **bold**, *slanted* or `code` words, or see [the guide](https://example.com/guide).\n",
+  "**注意：**中文和标点也要**加粗。**对吧？\n\n",
+  "1. First, measure.\n2. Then change *one* thing:\n   - small\n   - and **tested**\n\n",
+  "- [x] read\n- [ ] written\n\n",
+  "| Part | Rows | What it is for, in a few more words than fit |\n|:--|--:|:-:|\n",
+  "| `encoder` | 24 | hears |\n| `decoder` | 1,024 | writes, and is a little longer than the others |\n\n",
+  "```ts\nexport const greet = (name: string): string => 'Hello, ' + name + '! This line is long enough to scroll.'\n",
+  "// a comment **without** bold\n```\n\n",
+  "> Quoted, with a <script>alert(1)</script> that is only text\n> ![and a picture](https://example.com/seen.png) nobody fetches.\n\n",
+  "---\n\nDone.",
+]
 const PIECE_MS = 800
 /** Length of a whole answer. */
 export const ANSWER_MS = ANSWER_WORDS.length * PIECE_MS
@@ -162,7 +176,9 @@ export function pageEngine(heard: Heard): Engine {
       const content = options.messages.at(-1)?.content ?? ""
       const count = (type: string) =>
         typeof content === "string" ? 0 : content.filter((part) => part.type === type).length
-      const words = `I got ${count("image")} pictures and ${count("audio")} sounds.`.split(/(?<= )/)
+      const asked = typeof content === "string" ? content : ""
+      const counted = `I got ${count("image")} pictures and ${count("audio")} sounds.`.split(/(?<= )/)
+      const words = asked.includes("Markdown") ? MARKDOWN : counted
       while (heard.busy && signal?.aborted !== true) await sleep(10)
       yield* answer(() => signal?.aborted === true, options.speak === true, words)
     },

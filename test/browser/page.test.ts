@@ -15,7 +15,7 @@ import { skipUnless } from "../skip.ts"
 import { cameraFile, voiceFile } from "./call-inputs.ts"
 import { findChromium } from "./chromium.ts"
 import { ARTIFACTS, openCallBrowser, rms, until, type VisitOptions, Visitor } from "./page-driver.ts"
-import { ANSWER_MS } from "./page-engine.ts"
+import { ANSWER_MS, MARKDOWN } from "./page-engine.ts"
 import { type PageServer, PLACES, servePageWithEngine, WAITING } from "./page-server.ts"
 
 const chromium = findChromium()
@@ -234,6 +234,48 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const spoken = readWav(await saved("Save the sound"))
     expect([spoken.channels, spoken.sampleRateHz, rms(spoken.samples) > 0.1]).toEqual([1, 24_000, true])
   }, 20_000)
+
+  test("an answer in Markdown is drawn as it comes, fetches nothing, and its code can be copied", async () => {
+    const sizes = [false, true]
+    for (const phone of sizes) {
+      await open("chat", { phone })
+      await visitor!.context.grantPermissions(["clipboard-read", "clipboard-write"])
+      const elsewhere: string[] = []
+      page.on("request", (request) => {
+        if (!request.url().startsWith(server.url) && /^https?:/.test(request.url())) elsewhere.push(request.url())
+      })
+      await page.getByRole("textbox", { name: "Message" }).fill("In Markdown, please")
+      await page.keyboard.press("Enter")
+      // A block of code is one before it is closed.
+      await page.locator(".markdown pre", { hasText: "greet" }).waitFor()
+      await page.getByText("Done.").waitFor()
+      const answer = page.locator(".markdown")
+      expect(await answer.locator("strong").allTextContents()).toEqual(["bold", "注意：", "加粗。", "tested"])
+      expect(await answer.locator("ol > li").count()).toBe(2)
+      expect(await answer.locator("table td").nth(1).textContent()).toBe("24")
+      expect(await answer.locator("script, img").count()).toBe(0)
+      expect(
+        await answer
+          .locator("a")
+          .evaluateAll((all) => all.map((one) => [one.textContent, (one as HTMLAnchorElement).rel])),
+      ).toEqual([
+        ["the guide", "noopener noreferrer nofollow"],
+        ["and a picture", "noopener noreferrer nofollow"],
+      ])
+      await button("Copy").click()
+      await button("Copied").waitFor()
+      expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(
+        MARKDOWN.join("").match(/```ts\n(.*)\n```/s)![1],
+      )
+      // Wide tables and code scroll by themselves, not the page.
+      const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      expect(width).toBeLessThanOrEqual(0)
+      expect(await page.locator(".chat-log").evaluate((log) => log.scrollWidth - log.clientWidth)).toBe(0)
+      await screenshots("chat-markdown")
+      expect(elsewhere).toEqual([])
+      if (phone !== sizes.at(-1)) await visitor!.leave(false)
+    }
+  }, 30_000)
 
   test("a voice is recorded, stored and chosen for the next call", async () => {
     await open("voice")

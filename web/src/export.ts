@@ -1,4 +1,4 @@
-/** @file A conversation as a text file, and files for the person's disk. */
+/** @file A conversation as a text file, files for the person's disk, and text for their clipboard. */
 
 import type { Line } from "./call/call-state.ts"
 import type { ChatLine } from "./chat/chat-controller.ts"
@@ -31,6 +31,28 @@ export function saveFile(name: string, content: Blob): void {
   link.download = name
   link.click()
   setTimeout(() => URL.revokeObjectURL(url), 10_000)
+}
+
+/** Whether the text is in the clipboard now. Pages that are not secure have the older way alone. */
+export async function copyText(text: string): Promise<boolean> {
+  const { clipboard } = navigator as Partial<Navigator>
+  if (clipboard) {
+    return await clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    )
+  }
+  const area = document.createElement("textarea")
+  area.value = text
+  area.readOnly = true
+  area.className = "unseen"
+  document.body.append(area)
+  const focused = document.activeElement
+  area.select()
+  const copied = document.execCommand("copy")
+  area.remove()
+  if (focused instanceof HTMLElement) focused.focus()
+  return copied
 }
 
 /** `omni 2026-11-24 15.04` with an extension, in local time. */

@@ -4,6 +4,7 @@ import "./styles/base.css"
 import "./styles/controls.css"
 import "./styles/call.css"
 import "./styles/chat.css"
+import "./styles/markdown.css"
 import { createRoot } from "react-dom/client"
 import { App } from "./app.tsx"
 

@@ -8,6 +8,7 @@ import { useMessages } from "../i18n/index.ts"
 import { useStore } from "../store.ts"
 import { AttachmentView, Composer } from "./composer.tsx"
 import { Icon } from "./icons.tsx"
+import { Markdown } from "./markdown.tsx"
 import { useFollow } from "./transcript.tsx"
 
 function Message({ line }: { line: ChatLine }) {
@@ -24,7 +25,11 @@ function Message({ line }: { line: ChatLine }) {
         </div>
       ) : undefined}
       {text === "" && state === "open" ? <p className="waiting">{words.statusThinking}</p> : undefined}
-      {text === "" ? undefined : <p className="message-text">{text}</p>}
+      {text === "" ? undefined : role === "user" ? (
+        <p className="message-text">{text}</p>
+      ) : (
+        <Markdown text={text} open={state === "open"} />
+      )}
       {state === "stopped" || state === "failed" ? <span className="tag">{words[state]}</span> : undefined}
     </article>
   )
