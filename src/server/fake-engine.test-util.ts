@@ -39,6 +39,8 @@ export type FakeEngine = Omit<Engine, "chat"> &
     die(): void
     /** Another engine takes its place. */
     revive(): void
+    /** Lets answers go on that are `held`, the coming ones as well. */
+    release(): void
   }
 
 /** The text of the last message; sound and pictures as their sizes. */
@@ -54,9 +56,13 @@ export function spokenText({ messages }: ChatOptions): string {
   return words.join(" ")
 }
 
-/** `slow`: 20 ms per word. `silent`: nothing until cancelled. `crash`: the engine dies after one word. `broken`: our mistake. */
+/**
+ * `slow`: 20 ms per word. `held`: after one word nothing until released. `silent`: nothing until cancelled. `crash`: the engine
+ * dies after one word. `broken`: our mistake.
+ */
 export function fakeEngine(stepMs = 2): FakeEngine {
   let life = new AbortController()
+  const released = new AbortController()
   const calls: FakeCall[] = []
   const check = () => {
     if (life.signal.aborted) throw new BackendError("engine: expected a live engine, got: killed")
@@ -78,7 +84,7 @@ export function fakeEngine(stepMs = 2): FakeEngine {
       engine.running++
       engine.mostRunning = Math.max(engine.mostRunning, engine.running)
       try {
-        yield* answer(options, signal)
+        yield* answer(options, released.signal, signal)
       } finally {
         engine.running--
       }
@@ -102,11 +108,16 @@ export function fakeEngine(stepMs = 2): FakeEngine {
     revive() {
       life = new AbortController()
     },
+    release: () => released.abort(),
   }
   return engine
 }
 
-async function* answer(options: ChatOptions, signal?: AbortSignal): AsyncGenerator<AnswerEvent, void, void> {
+async function* answer(
+  options: ChatOptions,
+  released: AbortSignal,
+  signal?: AbortSignal,
+): AsyncGenerator<AnswerEvent, void, void> {
   signal?.throwIfAborted()
   const asked = spokenText(options)
   if (asked.includes("silent")) await sleep(60_000, undefined, { signal })
@@ -128,6 +139,7 @@ async function* answer(options: ChatOptions, signal?: AbortSignal): AsyncGenerat
   let audioMs = 0
   for (const word of text.match(/\s*\S+/g) ?? []) {
     if (asked.includes("slow")) await sleep(20, undefined, { signal })
+    if (count === 1 && asked.includes("held")) await aborted(signal ? AbortSignal.any([released, signal]) : released)
     signal?.throwIfAborted()
     if (count >= maxNewTokens) {
       finishReason = "length"
@@ -168,3 +180,9 @@ async function* answer(options: ChatOptions, signal?: AbortSignal): AsyncGenerat
     timings,
   }
 }
+
+const aborted = (signal: AbortSignal) =>
+  new Promise<void>((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener("abort", () => resolve(), { once: true })
+  })

@@ -29,12 +29,13 @@ async function until(holds: () => boolean): Promise<void> {
 describe("the queue", () => {
   test("lets so many work at once, tells the place of others, refuses beyond its length", async () => {
     const host = await start({ maxSessions: 2, maxQueue: 2 })
-    const answers = Array.from({ length: 4 }, () => ask(host, "slow one"))
+    const answers = Array.from({ length: 4 }, () => ask(host, "held one"))
     await until(() => host.server.context.admission.waiting === 2)
     const refused = await ask(host, "one too many")
     expect([refused.status, refused.headers.get("x-omni-queue-length")]).toEqual([503, "2"])
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0)
     expect(await (await fetch(`${host.url}/ready`)).json()).toMatchObject({ ready: true, running: 2, queue: 2 })
+    host.engine.release()
     const done = await Promise.all(answers)
     expect(done.map(({ status }) => status)).toEqual([200, 200, 200, 200])
     expect(done.map(({ headers }) => headers.get("x-omni-queue-position"))).toEqual([null, null, "1", "2"])
@@ -44,7 +45,7 @@ describe("the queue", () => {
 
   test("forgets a client that leaves while it waits", async () => {
     const host = await start({ maxSessions: 1, maxQueue: 5 })
-    const first = ask(host, "slow one two three four five six seven eight")
+    const first = ask(host, "held one")
     await until(() => host.engine.running === 1)
     const controller = new AbortController()
     const waiting = host.client.chat.completions.create(
@@ -55,6 +56,7 @@ describe("the queue", () => {
     controller.abort()
     await expect(waiting).rejects.toThrow()
     await until(() => host.server.context.admission.waiting === 0)
+    host.engine.release()
     await first
     expect(host.engine.questions.length).toBe(1)
   })
@@ -65,7 +67,7 @@ describe("the queue", () => {
     expect(await (await ask(host, "crash", { stream: true })).text()).toContain('"code":"engine_stopped"')
     const controller = new AbortController()
     const stream = await host.client.chat.completions.create(
-      { model, messages: user("slow one two three four five six seven"), stream: true },
+      { model, messages: user("held one"), stream: true },
       { signal: controller.signal },
     )
     for await (const _ of stream) break
@@ -103,8 +105,8 @@ describe("time", () => {
   })
 
   test("a request has a longest time, in a stream as well", async () => {
-    const host = await start({ limits: { totalMs: 100 } })
-    const long = "slow one two three four five six seven eight nine ten"
+    const host = await start({ limits: { totalMs: 500 } })
+    const long = `slow ${"word ".repeat(100)}`
     expect((await ask(host, long)).status).toBe(504)
     expect(await (await ask(host, long, { stream: true })).text()).toMatch(
       /data: \{"error":\{[^\n]*"code":"timeout"\}\}\n\n$/,
@@ -116,11 +118,12 @@ describe("time", () => {
 describe("the end", () => {
   test("drains: what runs ends, what is new is refused", async () => {
     const host = await serve({ maxSessions: 1 })
-    const answer = ask(host, "slow one two three four five")
+    const answer = ask(host, "held one")
     await until(() => host.engine.running === 1)
     const queued = ask(host, "waits in the queue")
     await until(() => host.server.context.admission.waiting === 1)
-    const closed = host.server.close(5000)
+    const closed = host.server.close(30_000)
+    host.engine.release()
     const done = await answer
     expect([
       done.status,
@@ -133,9 +136,7 @@ describe("the end", () => {
 
   test("after its grace it ends what still runs, with an error", async () => {
     const host = await serve()
-    const stream = ask(host, "slow one two three four five six seven eight nine ten eleven twelve thirteen", {
-      stream: true,
-    })
+    const stream = ask(host, "held one", { stream: true })
     await until(() => host.engine.running === 1)
     const body = (await stream).text()
     await host.server.close(50)
