@@ -71,6 +71,9 @@ export class SessionCall {
   #given: Promise<void> = Promise.resolve()
   /** The session's clock where the sound ends that calls took. */
   #takenMs = 0
+  /** What was found up to here on the call's clock was in sound that is forgotten. */
+  #freshMs = 0
+  #clears = 0
   /** Where the session's clock stood when the call's clock began. */
   startMs = 0
 
@@ -210,6 +213,23 @@ export class SessionCall {
     void done.then(end, end)
   }
 
+  /**
+   * The call forgets the sound that it has not made a turn of, and what it found in it, and then something else is done.
+   * @param work begins with the call's commands at once
+   */
+  clear(work: () => void = () => undefined, eventId?: string): void {
+    const mine = ++this.#clears
+    this.#freshMs = Number.POSITIVE_INFINITY
+    void this.enqueue(async (call) => ({ rest: call.clear() }), { eventId })
+    try {
+      work()
+    } finally {
+      void this.enqueue(async () => {
+        if (mine === this.#clears) this.#freshMs = this.#heardMs
+      })
+    }
+  }
+
   async #roomFor({ ms }: Piece): Promise<void> {
     if (this.#givenMs > 0 && this.#givenMs + ms > MOST_GIVEN_MS) await this.#given
   }
@@ -275,8 +295,11 @@ export class SessionCall {
     const open = this.#parts.uncommitted(this.#takenMs)
     if (open) this.#takenMs = open.clockMs
     const generation = this.#generation
+    this.#freshMs = 0
     // Events of a call that was replaced are of the past.
-    const onEvent = (event: CallEvent) => generation === this.#generation && this.#parts.onEvent(event)
+    const isOld = (event: CallEvent) =>
+      generation !== this.#generation || ("atMs" in event && event.atMs <= this.#freshMs)
+    const onEvent = (event: CallEvent) => void (isOld(event) || this.#parts.onEvent(event))
     if (this.#failed) await parts.whenReady?.(stop)
     this.#failed = false
     const call = await parts.engine.call(options, { onEvent, ...(saved ? { snapshot: saved.snapshot } : {}) })

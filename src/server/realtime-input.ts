@@ -9,6 +9,7 @@ import { rateOf } from "./realtime-audio.ts"
 import type { SessionCall } from "./realtime-call.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import { fail, newId, type SessionShared } from "./realtime-parts.ts"
+import { hasExtension } from "./realtime-settings.ts"
 import type { RealtimeTranscripts } from "./realtime-transcripts.ts"
 
 /** Shorter turns are a slip of the client. */
@@ -87,26 +88,27 @@ export class RealtimeInput {
 
   clear(eventId?: string): void {
     this.turnsChanged()
-    if (this.#others.call.isOpen) void this.#others.call.enqueue(async (call) => ({ rest: call.clear() }), { eventId })
+    if (this.#others.call.isOpen) this.#others.call.clear(undefined, eventId)
     this.#shared.send({ type: "input_audio_buffer.cleared" })
   }
 
   /**
-   * Does something that comes before the sound that is not committed: the call forgets it, and hears it again afterwards.
+   * Does something that comes before the turn that is not over: the call forgets its sound, and hears it again afterwards.
    * The work must begin with the call's commands at once.
    */
   beforeOpenTurn(work: () => void): void {
-    const sound = this.#openSound
     const { call } = this.#others
-    if (!sound || !call.isOpen) {
+    const open = this.isMidTurn && call.isOpen ? this.uncommitted(this.#recent.endMs) : undefined
+    // Where everything is perceived, what was seen would be forgotten as well.
+    const isStream = !this.hasOpenTurn && hasExtension(this.#shared.settings, "omni.video")
+    if (!open?.isWhole || isStream) {
       work()
       return
     }
-    void call.enqueue(async (open) => ({ rest: open.clear() }))
     try {
-      work()
+      call.clear(work)
     } finally {
-      call.push(sound, this.#recent.endMs - this.#openMs)
+      call.push(open.sound, open.clockMs)
     }
   }
 

@@ -150,9 +150,7 @@ export class RealtimeSession {
         this.#call.outdate()
         return
       case "response.create":
-        // An answer in the middle of speech answers what was said so far; the engine reports no end of it.
-        if (!this.#answers.active && event.response?.conversation !== "none") this.#input.commitSpeech()
-        this.#input.beforeOpenTurn(() => this.#answers.create(event.response ?? {}, event.event_id))
+        this.#createResponse(event)
         return
       case "response.cancel":
         this.#answers.cancel(event.response_id ?? undefined)
@@ -175,6 +173,18 @@ export class RealtimeSession {
     this.#shared.settings = session
     if ((turnsWere === null) !== (session.audio.input.turn_detection === null)) this.#input.turnsChanged()
     this.#shared.send({ type: "session.updated", session })
+  }
+
+  #createResponse({ response, event_id }: Extract<RealtimeClientEvent, { type: "response.create" }>): void {
+    const create = () => this.#answers.create(response ?? {}, event_id)
+    // One beside the conversation has nothing to do with what is said, and a second one is refused.
+    if (response?.conversation === "none" || this.#answers.active) {
+      create()
+      return
+    }
+    // An answer in the middle of speech answers what was said so far; the engine reports no end of it.
+    this.#input.commitSpeech()
+    this.#input.beforeOpenTurn(create)
   }
 
   #createItem(event: Extract<RealtimeClientEvent, { type: "conversation.item.create" }>): void {

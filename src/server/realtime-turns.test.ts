@@ -173,6 +173,69 @@ test("what was said is read again with its sound when settings ask for another c
   expect(it.engine.calls[1]!.context).toEqual(["heard 200", answer, "text and?", answer])
 })
 
+describe("speech that goes on", () => {
+  const answer = `assistant: ${WORDS.join("")}`
+
+  test("comes whole after what is said in words meanwhile, as the items do", async () => {
+    const it = openSession()
+    it.send(append(0), append(LOUD, 300))
+    const { item_id } = await it.seen("input_audio_buffer.speech_started")
+    await it.session.settled()
+    it.send(said("by the way", "words"))
+    await it.session.settled()
+    it.send(append(LOUD, 200), append(0))
+    await it.seen("response.done")
+    expect(it.engine.calls[0]!.context).toEqual(["text by the way", "heard 600", answer])
+    expect(
+      it
+        .of("conversation.item.added")
+        .map(({ item }) => item.id)
+        .slice(0, 2),
+    ).toEqual(["words", item_id])
+    expect(it.of("input_audio_buffer.speech_started")).toHaveLength(1)
+    expect(it.of("input_audio_buffer.speech_stopped")).toMatchObject([{ item_id, audio_end_ms: 700 }])
+  })
+
+  test("is one turn, though its end was found before it was to be heard again", async () => {
+    const it = openSession()
+    it.send(append(LOUD, 300))
+    await it.seen("input_audio_buffer.speech_started")
+    await it.session.settled()
+    it.send(said("by the way"))
+    it.engine.calls[0]!.report({ type: "speech-end", atMs: 300, endMs: 250 })
+    await it.session.settled()
+    it.engine.calls[0]!.report({ type: "speech-end", atMs: 300, endMs: 250 })
+    it.send(append(0))
+    await it.seen("response.done")
+    await it.session.settled()
+    expect(it.engine.calls[0]!.context).toEqual(["text by the way", "heard 400", answer])
+    expect(it.of("input_audio_buffer.committed")).toHaveLength(1)
+    expect(it.of("response.created")).toHaveLength(1)
+  })
+
+  test("is not touched by answers beside the conversation", async () => {
+    const it = openSession()
+    it.send(append(LOUD, 300))
+    await it.seen("input_audio_buffer.speech_started")
+    it.send({ type: "response.create", response: { conversation: "none", input: [said("aside").item] } })
+    await it.seen("response.done")
+    expect(it.engine.log).not.toContain("clear")
+  })
+
+  test("is not found where it was cleared", async () => {
+    const it = openSession()
+    it.send(append(0))
+    await it.session.settled()
+    await expect.poll(() => it.engine.calls.length).toBe(1)
+    it.send(CLEAR)
+    it.engine.calls[0]!.report({ type: "speech-start", atMs: 100, startMs: 0 })
+    await it.session.settled()
+    expect(it.of("input_audio_buffer.speech_started")).toEqual([])
+    it.send(append(LOUD))
+    await it.seen("input_audio_buffer.speech_started")
+  })
+})
+
 test("speech goes on in the call that new settings ask for", async () => {
   const it = openSession()
   it.send(said("hello"), append(LOUD, 300))

@@ -129,6 +129,25 @@ test("speech over an answer stops it; cut to what was heard, the call goes on", 
   client.socket.close()
 }, 60_000)
 
+test("a message amid a sentence leaves it one turn, all of which is heard", async () => {
+  const client = await dial({ output_modalities: ["text"] })
+  speak(client, silence(1), sentence.slice(0, 2.5 * 24_000))
+  const { item_id } = await client.seen("input_audio_buffer.speech_started")
+  await read(client)
+  client.send(said("by the way", "words"))
+  speak(client, sentence.slice(2.5 * 24_000), silence(1))
+  const { response } = await client.seen("response.done")
+  expect(response.status).toMatch(/completed|incomplete/)
+  expect(response.usage!.input_token_details.audio_tokens).toBeGreaterThan(75)
+  expect(response.usage!.input_token_details.audio_tokens).toBeLessThan(100)
+  const items = client.of("conversation.item.added").map(({ item }) => item.id)
+  expect(items.slice(0, 2)).toEqual(["words", item_id])
+  expect(client.of("input_audio_buffer.speech_started")).toHaveLength(1)
+  expect(Math.abs(client.of("input_audio_buffer.speech_stopped")[0]!.audio_end_ms - 4130)).toBeLessThan(200)
+  expect(client.errors).toEqual([])
+  client.socket.close()
+}, 60_000)
+
 test("kill -9 of the engine amid a sentence: all of it is heard, as one turn", async () => {
   const client = await dial({ output_modalities: ["text"] })
   speak(client, silence(1), sentence.slice(0, 2 * 24_000))
