@@ -60,7 +60,7 @@ const stall = (bytes: number) => {
   }
 }
 const until = async (condition: () => boolean) => {
-  for (let i = 0; i < 400 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 25))
+  for (let i = 0; i < 1200 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 25))
   expect(condition()).toBe(true)
 }
 

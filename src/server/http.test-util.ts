@@ -32,7 +32,7 @@ export async function serve(options: Partial<ServerOptions> = {}): Promise<TestS
   const authorization = keys[0] === undefined ? {} : { authorization: `Bearer ${keys[0]}` }
   return {
     ...{ engine, server, url, lines },
-    client: new OpenAI({ baseURL: `${url}/v1`, apiKey: keys[0] ?? "none", maxRetries: 0, timeout: 10_000 }),
+    client: new OpenAI({ baseURL: `${url}/v1`, apiKey: keys[0] ?? "none", maxRetries: 0, timeout: 30_000 }),
     post: (path, body, headers = {}) =>
       fetch(`${url}${path}`, {
         method: "POST",

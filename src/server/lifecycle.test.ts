@@ -22,7 +22,7 @@ const ask = (host: TestServer, text: string, more: object = {}) =>
   host.post("/v1/chat/completions", { model, messages: user(text), ...more })
 
 async function until(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 400 && !holds(); i++) await sleep(5)
+  for (let i = 0; i < 4000 && !holds(); i++) await sleep(5)
   expect(holds()).toBe(true)
 }
 
