@@ -102,7 +102,7 @@ describe("transcribe", () => {
     })
     child.stdin.end(readFileSync(VOICE))
     const waiting = startOmni(["transcribe", ...MODEL, "-"], { staysOpen: true })
-    setTimeout(() => waiting.child.kill("SIGINT"), 2000)
+    setTimeout(() => waiting.child.kill("SIGINT"), 5000) // its handler stands long before
     const [code] = (await once(child, "close")) as [number]
     expect([code, stdout.trim() === ""]).toEqual([0, false])
     expect(await waiting.outcome).toMatchObject({ code: 130, stdout: "", stderr: "" })
