@@ -1,5 +1,5 @@
 /** @file JSON and text files of a model folder, with errors that say which file is wrong and where in it. */
-import { ConfigError, errorText } from "../util/index.ts"
+import { ConfigError, errorText, exactJson } from "../util/index.ts"
 import { nestsDeeperThan } from "./json-scan.ts"
 import type { FileSource } from "./source.ts"
 
@@ -43,7 +43,7 @@ export function parseJsonObject(text: string, where: string, fail: Fail = config
   }
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = exactJson(text)
   } catch (error) {
     throw fail(`${where}: expected JSON, got ${problem(text, errorText(error))} (the file is damaged or incomplete)`)
   }

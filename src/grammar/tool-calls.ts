@@ -2,6 +2,7 @@
  * @file Tool calls in an answer's text, as Qwen2.5 writes them: `<tool_call>\n{"name": …, "arguments": …}\n</tool_call>`.
  * Works on text as it comes; the pieces it hands out do not depend on how the text was cut.
  */
+import { exactJson } from "../util/index.ts"
 
 export const TOOL_CALL_OPEN = "<tool_call>"
 export const TOOL_CALL_CLOSE = "</tool_call>"
@@ -150,7 +151,7 @@ function partial(text: string): number {
 function parseCall(text: string): ParsedToolCall | undefined {
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = exactJson(text)
   } catch {
     return undefined
   }
@@ -166,7 +167,7 @@ function parseCall(text: string): ParsedToolCall | undefined {
 
 function sameJson(text: string, value: unknown): boolean {
   try {
-    return JSON.stringify(JSON.parse(text)) === JSON.stringify(value)
+    return JSON.stringify(exactJson(text)) === JSON.stringify(value)
   } catch {
     return false
   }

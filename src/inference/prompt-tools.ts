@@ -3,7 +3,7 @@
  * that the checkpoint's template writes around it do.
  */
 import { IM_END } from "../tokenizer/index.ts"
-import { ConfigError } from "../util/index.ts"
+import { ConfigError, exactJson } from "../util/index.ts"
 import type { ContentItem, PromptParts } from "./prompt-content.ts"
 
 /** All texts in plain data, names of members included. */
@@ -41,7 +41,7 @@ export function parseArguments(calls: readonly Call[]): Call[] {
 
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text)
+    return exactJson(text)
   } catch {
     return text // what the model itself wrote need not be JSON
   }

@@ -2,7 +2,7 @@
  * @file Reading and writing events of the Realtime API. Everything that a socket carries passes through here; clients use
  * `parseServerEvent`, servers `parseClientEvent`. Text frames hold one JSON object each.
  */
-import { InputError } from "../util/index.ts"
+import { exactJson, InputError } from "../util/index.ts"
 import { ignoredFields } from "./ignored-fields.ts"
 import { sessionFromBeta } from "./realtime-beta.ts"
 import { clientEventSchema, type RealtimeClientEvent } from "./realtime-client.ts"
@@ -27,7 +27,7 @@ const SERVER_TYPES = new Set<string>(serverEventSchema.options.map((option) => o
 function readFrame(frame: string): Record<string, unknown> {
   let value: unknown
   try {
-    value = JSON.parse(frame)
+    value = exactJson(frame)
   } catch {
     throw new RealtimeInputError(
       "invalid_event",

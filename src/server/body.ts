@@ -1,6 +1,7 @@
 /** @file Bodies of requests, measured while they arrive: JSON with bounded size and depth, and multipart forms. */
 import type { z } from "zod"
 import { firstIssue, ignoredFields } from "../protocol/index.ts"
+import { exactJson } from "../util/index.ts"
 import type { RequestInfo, ServerContext } from "./context.ts"
 import { HttpError } from "./errors.ts"
 
@@ -102,7 +103,7 @@ export function parseJson(text: string): unknown {
     } else if (char === 93 || char === 125) depth--
   }
   try {
-    return JSON.parse(text)
+    return exactJson(text)
   } catch {
     throw new HttpError(400, "body: expected JSON, got something else (check quotes and commas)")
   }

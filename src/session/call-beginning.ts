@@ -2,7 +2,7 @@
  * @file What a call began with, as its saved state says it: what the model has read cannot become something else later, the
  * rest goes on unless other options are given.
  */
-import { ConfigError } from "../util/index.ts"
+import { ConfigError, exactJson } from "../util/index.ts"
 import { sumOf } from "./snapshot.ts"
 import type { CallOptions, Sound } from "./types.ts"
 
@@ -51,7 +51,7 @@ export function goingOn(options: CallOptions, began: Beginning): CallOptions {
     throw new ConfigError(`${name}: expected ${was}, as the saved call has read it, got ${got} (leave ${name} out)`)
   }
   const { mode, language } = began
-  const tools = JSON.parse(began.tools) as NonNullable<CallOptions["tools"]>
+  const tools = exactJson(began.tools) as NonNullable<CallOptions["tools"]>
   const perceive = options.perceive ?? began.perceive
   return {
     ...options,

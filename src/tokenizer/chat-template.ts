@@ -3,7 +3,7 @@
  * knows tools; the speech one opens the turn in which the model also speaks, and is plain enough to write out.
  */
 import { Template } from "@huggingface/jinja"
-import { ConfigError, errorText } from "../util/index.ts"
+import { ConfigError, errorText, exactJson } from "../util/index.ts"
 import { SPK, SPK_BOS, SPK_EOS, TTS_BOS } from "./special-tokens.ts"
 import { STOCK_CHAT_TEMPLATE } from "./stock-chat-template.ts"
 import type { TokenizerConfig } from "./tokenizer-json.ts"
@@ -99,7 +99,7 @@ function withParsedArguments(message: TemplateMessage): Record<string, unknown> 
   const calls = message.tool_calls.map((call) => {
     if (typeof call.function.arguments !== "string") return call
     try {
-      return { ...call, function: { ...call.function, arguments: JSON.parse(call.function.arguments) as unknown } }
+      return { ...call, function: { ...call.function, arguments: exactJson(call.function.arguments) } }
     } catch {
       return call // what the model itself wrote need not be JSON; it is then quoted as text
     }

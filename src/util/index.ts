@@ -1,4 +1,5 @@
 export { BackendError, CheckpointError, ConfigError, errorText, InputError, OmniError, ShapeError } from "./errors.ts"
+export { exactJson } from "./exact-json.ts"
 export { invariant } from "./invariant.ts"
 export { createRandom } from "./random.ts"
 export { inSteps, runAtOnce, runSteps, type Steps } from "./steps.ts"
