@@ -2,8 +2,8 @@
  * @file Tools and their calls in prompts. What they say comes from outside, so special strings in it must not act, while those
  * that the checkpoint's template writes around it do.
  */
-import { IM_END } from "../tokenizer/index.ts"
-import { ConfigError, exactJson } from "../util/index.ts"
+import { argumentData, IM_END } from "../tokenizer/index.ts"
+import { ConfigError } from "../util/index.ts"
 import type { ContentItem, PromptParts } from "./prompt-content.ts"
 
 /** All texts in plain data, names of members included. */
@@ -31,20 +31,12 @@ export function mapTexts(value: unknown, change: (text: string) => string): unkn
 
 type Call = { readonly type?: string; readonly function: { readonly name: string; readonly arguments: unknown } }
 
-/** Calls with their arguments as data where they are JSON; templates print data. */
+/** Calls with their arguments as the data that the template prints. */
 export function parseArguments(calls: readonly Call[]): Call[] {
   return calls.map((call) => {
     const { name, arguments: given } = call.function
-    return { ...call, function: { name, arguments: typeof given === "string" ? parsed(given) : given } }
+    return { ...call, function: { name, arguments: argumentData(given) } }
   })
-}
-
-function parsed(text: string): unknown {
-  try {
-    return exactJson(text)
-  } catch {
-    return text // what the model itself wrote need not be JSON
-  }
 }
 
 const CONTENT = "the content"

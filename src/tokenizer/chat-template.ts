@@ -3,7 +3,8 @@
  * knows tools; the speech one opens the turn in which the model also speaks, and is plain enough to write out.
  */
 import { Template } from "@huggingface/jinja"
-import { ConfigError, errorText, exactJson } from "../util/index.ts"
+import { ConfigError, errorText } from "../util/index.ts"
+import { dataWithMarkedNumbers, markNumbers, revealNumbers } from "./python-numbers.ts"
 import { SPK, SPK_BOS, SPK_EOS, TTS_BOS } from "./special-tokens.ts"
 import { STOCK_CHAT_TEMPLATE } from "./stock-chat-template.ts"
 import type { TokenizerConfig } from "./tokenizer-json.ts"
@@ -60,12 +61,13 @@ export function loadChatTemplate(config: TokenizerConfig = {}): ChatTemplate {
   return (messages, options = {}) => {
     const tools = options.tools?.length ? options.tools : undefined
     try {
-      return template.render({
+      const text = template.render({
         ...named,
-        messages: messages.map(withParsedArguments),
+        messages: messages.map(withArgumentData),
         add_generation_prompt: options.addGenerationPrompt ?? true,
-        ...(tools === undefined ? {} : { tools }),
+        ...(tools === undefined ? {} : { tools: tools.map(markNumbers) }),
       })
+      return revealNumbers(text)
     } catch (error) {
       throw new ConfigError(
         `chat template: expected messages it can render, got ${errorText(error)} ` +
@@ -93,16 +95,23 @@ function templateSource(config: TokenizerConfig): string {
   return source?.find((candidate) => candidate.name === "default")?.template ?? STOCK_CHAT_TEMPLATE
 }
 
-/** The template prints arguments as JSON, so a text of JSON must become the object it describes. */
-function withParsedArguments(message: TemplateMessage): Record<string, unknown> {
+function withArgumentData(message: TemplateMessage): Record<string, unknown> {
   if (message.tool_calls === undefined) return { ...message }
   const calls = message.tool_calls.map((call) => {
-    if (typeof call.function.arguments !== "string") return call
-    try {
-      return { ...call, function: { ...call.function, arguments: exactJson(call.function.arguments) } }
-    } catch {
-      return call // what the model itself wrote need not be JSON; it is then quoted as text
-    }
+    return { ...call, function: { ...call.function, arguments: argumentData(call.function.arguments) } }
   })
   return { ...message, tool_calls: calls }
+}
+
+/**
+ * Arguments as the data that templates print: a text of JSON becomes what it describes, numbers marked for the template. What
+ * the model itself wrote need not be JSON; it is then quoted as text.
+ */
+export function argumentData(given: unknown): unknown {
+  if (typeof given !== "string") return markNumbers(given)
+  try {
+    return dataWithMarkedNumbers(given)
+  } catch {
+    return given
+  }
 }

@@ -4,6 +4,7 @@ export { type BuiltTokenizer, buildTokenizer, MIN_VOCAB_SIZE } from "./build.ts"
 export { type BuiltTtsTokenizer, buildTtsTokenizer, MIN_TTS_VOCAB_SIZE } from "./build-tts.ts"
 export {
   AUDIO_MARKER,
+  argumentData,
   type ChatTemplate,
   IMAGE_MARKER,
   joinContent,
