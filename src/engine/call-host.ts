@@ -28,7 +28,7 @@ type Waiting = {
   readonly behind?: Place | undefined
 }
 
-type Place = Call["latestInput"]
+type Place = ReturnType<Call["placeOfMessage"]>
 
 export class CallHost {
   private readonly call: Call
@@ -112,7 +112,7 @@ export class CallHost {
     // A request that is refused ends no turn.
     this.call.check(options ?? {})
     // What is found or pushed later belongs to the next answer.
-    const turn = this.call.foundTurn ?? (this.call.listens ? undefined : this.call.endTurn())
+    const turn = this.call.askedTurn() ?? (this.call.listens ? undefined : this.call.endTurn())
     this.call.keep()
     this.stops.add(stop)
     try {
@@ -136,8 +136,8 @@ export class CallHost {
 
   /** What was pushed before the message is read before it, what is pushed later behind it. */
   private async append(message: AppendedMessage, signal: AbortSignal): Promise<void> {
-    const behind = this.call.latestInput
-    if (this.stops.size > 0) void this.readOn((never) => this.perceive(never, behind))
+    const behind = this.call.placeOfMessage()
+    void this.readOn((never) => this.perceive(never, behind))
     const work = () => this.queue.run(this.call.append(message), () => {}, this.endOf(signal))
     return await this.inTurn(work, "slow", behind)
   }
@@ -208,10 +208,15 @@ export class CallHost {
           await Promise.race([this.listen(), woken])
           if (this.nextQuick || !mayRead()) continue
         }
-        if (!this.call.isUnread(end())) return
+        // Listening may wait for reading.
+        const isLeft = () => upTo?.isReached === false && this.call.isUnheard
+        if (!this.call.isUnread(end())) {
+          if (isLeft()) continue
+          return
+        }
         const steps = this.call.perceive(() => mayRead() && !this.nextQuick, end)
         await this.queue.run(steps, (event) => event && this.onEvent(event), this.endOf(signal))
-        if (!this.nextQuick) return
+        if (!this.nextQuick && !isLeft()) return
       }
     }
     return this.inTurn(read, "reads")

@@ -5,7 +5,8 @@ import { beforeAll, expect, test } from "vitest"
 import { openGoldenSet } from "../../test/parity/golden-set.ts"
 import { loadPromptParts } from "../../test/parity/prompts.ts"
 import type { PromptParts } from "../inference/index.ts"
-import { Call, VoiceCache } from "../session/index.ts"
+import { Call, type CallOptions, VoiceCache } from "../session/index.ts"
+import { loudVad } from "../session/loud-vad.test-util.ts"
 import { hashedTokens, mockModel } from "../session/mock-model.test-util.ts"
 import { runSteps } from "../util/index.ts"
 import { CallHost } from "./call-host.ts"
@@ -22,25 +23,32 @@ beforeAll(async () => {
 const text = fc.constantFrom("one", " two", " three")
 const command = fc.oneof(
   fc.record({ say: text }),
-  fc.record({ tenths: fc.integer({ min: 1, max: 40 }) }),
+  fc.record({ tenths: fc.integer({ min: 1, max: 40 }), isQuiet: fc.boolean() }),
   fc.record({ append: fc.constantFrom("user" as const, "assistant" as const, "tool" as const), text }),
   fc.record({ do: fc.constantFrom("respond" as const, "keep" as const, "clear" as const) }),
 )
-type OneCommand = typeof command extends fc.Arbitrary<infer T> ? T : never
+type OneCommand =
+  | Exclude<typeof command extends fc.Arbitrary<infer T> ? T : never, { tenths: number }>
+  | { tenths: number; isQuiet?: boolean }
 
 function actionOf(one: OneCommand): CallAction {
   if ("say" in one) return { type: "push", input: { text: one.say } }
-  if ("tenths" in one) return { type: "push", input: { pcm: new Float32Array(one.tenths * 1600).fill(0.1) } }
+  if ("tenths" in one)
+    return { type: "push", input: { pcm: new Float32Array(one.tenths * 1600).fill(one.isQuiet ? 0.01 : 0.5) } }
   if ("append" in one) return { type: "append", message: { role: one.append, text: one.text } }
   return one.do === "respond" ? { type: "respond", options: { speak: false, maxNewTokens: 3 } } : { type: one.do }
 }
 
 /** What is in the context after these commands and one more answer. */
-async function contextAfter(actions: readonly CallAction[], breaths: readonly number[] | undefined): Promise<string> {
+async function contextAfter(
+  actions: readonly CallAction[],
+  breaths: readonly number[] | undefined,
+  options: CallOptions = {},
+): Promise<string> {
   const next = hashedTokens(prompts.tokenizer, ["one", " two", "."], 5)
   const model = mockModel(prompts, next, { stepsPerPass: 4 })
-  const parts = { model, voices: new VoiceCache(), now: () => 0 }
-  const call = await runSteps(Call.open(parts, { temperature: 0, repetitionPenalty: 1 }))
+  const parts = { model, voices: new VoiceCache(), now: () => 0, vad: loudVad }
+  const call = await runSteps(Call.open(parts, { temperature: 0, repetitionPenalty: 1, ...options }))
   const hosted = new CallHost(call, new StepQueue(() => setImmediate()), () => {})
   const act = (one: CallAction) => hosted.act(one, () => {}, new AbortController().signal)
   const running: Promise<unknown>[] = []
@@ -75,6 +83,40 @@ const FOUND: [OneCommand[], number[]][] = [
   // A question behind an added message kept the sound before that from being read before it.
   [[{ tenths: 10 }, { append: "user", text: "one" }, { do: "respond" }], none],
 ]
+
+/** Answers and clearing depend on what was listened to by then. */
+const ofOrder = command.filter((one) => !("do" in one) || one.do === "keep")
+
+test.each(["always", "speech"] as const)("however fast they are sent to a call with turns: %s", async (perceive) => {
+  const options: CallOptions = { turns: { silenceMs: 300, minSpeechMs: 64 }, perceive }
+  const breaths = fc.array(fc.nat(12), { minLength: 12, maxLength: 12 })
+  await fc.assert(
+    fc.asyncProperty(fc.array(ofOrder, { minLength: 2, maxLength: 8 }), breaths, async (commands, times) => {
+      const actions = commands.map(actionOf)
+      expect(await contextAfter(actions, times, options)).toBe(await contextAfter(actions, undefined, options))
+    }),
+    { numRuns: Number(process.env.RUNS ?? 60) },
+  )
+})
+
+test.each([
+  ["a message", { append: "user", text: " three" }],
+  ["typed text", { say: " three" }],
+] as const)("%s behind a turn that was found comes after all of it, and before its answer", async (_, one) => {
+  const turn: OneCommand[] = [{ tenths: 12 }, { tenths: 5, isQuiet: true }]
+  const actions = [...turn, one, { do: "respond" } as const].map(actionOf)
+  const context = await contextAfter(actions, undefined, { turns: { silenceMs: 300, minSpeechMs: 64 } })
+  const order = [context.lastIndexOf("♪"), context.indexOf(" three"), context.indexOf("assistant\n")]
+  expect(order.every((at) => at > 0)).toBe(true)
+  expect(order.toSorted((a, b) => a - b)).toEqual(order)
+})
+
+test("typed text that is kept stays, though the sound before it is cleared before it was listened to", async () => {
+  const sound: OneCommand = { tenths: 12 }
+  const actions = [sound, { say: " three" }, { do: "keep" }, sound, { do: "clear" }, { do: "clear" }] as const
+  const context = await contextAfter(actions.map(actionOf), none, { turns: {} })
+  expect([context.includes(" three"), context.includes("♪")]).toEqual([true, false])
+})
 
 test("however fast they are sent", { timeout: 100_000 }, async () => {
   const breaths = fc.array(fc.nat(12), { minLength: 12, maxLength: 12 })

@@ -13,7 +13,7 @@ import { type Beginning, beginningOf, goingOn } from "./call-beginning.ts"
 import { checkCall, checkFrame, systemOf } from "./call-content.ts"
 import { restoreCall, saveCall } from "./call-data.ts"
 import { ANSWER_ROOM, Conversation } from "./conversation.ts"
-import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
+import { Ears, type Place, UNIT_SAMPLES } from "./ears.ts"
 import { InputReader, UNITS_TOGETHER } from "./input-reader.ts"
 import type { OmniModel } from "./model.ts"
 import { checkTextSize } from "./text-size.ts"
@@ -136,7 +136,7 @@ export class Call {
   }
 
   /** Whether {@link perceive} has something to do. @param end as it is given to it */
-  isUnread(end?: Call["latestInput"]): boolean {
+  isUnread(end?: Place): boolean {
     return this.ears.peek(1, end).length > 0
   }
 
@@ -145,31 +145,31 @@ export class Call {
     return this.isUnheard || this.isUnread()
   }
 
-  /** What was pushed last and waits to be read, for {@link perceive}; an empty place when nothing waits. */
-  get latestInput(): { readonly item: Heard | undefined } {
-    return { item: this.ears.latest }
+  /** Where a message stands that comes now, for {@link perceive}: behind what was pushed so far. */
+  placeOfMessage(): Place {
+    return this.gate?.place() ?? { item: this.ears.latest, isReached: true }
   }
 
-  /** The latest turn that was found in the sound, is over and has no answer. */
-  get foundTurn(): number | undefined {
-    return this.ears.foundTurn
+  /** The latest turn that was found in the sound, is over and has no answer; with what was typed behind it. */
+  askedTurn(): number | undefined {
+    return this.ears.askedTurn()
   }
 
   /**
-   * Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer.
+   * Reads what is complete: whole seconds and text. The rest of a turn that was found waits for its answer, or for a message.
    * @param goesOn asked between two reads whether to go on; what waits then stays
-   * @param end asked before each read for the last input to read; all when there is none
+   * @param end asked before each read for the place to read up to; all when there is none
    * @throws InputError or ConfigError of an item that cannot be read, which is gone then; what follows it waits
    */
   async *perceive(
     goesOn = () => true,
-    end: () => Call["latestInput"] | undefined = () => undefined,
+    end: () => Place | undefined = () => undefined,
   ): AsyncGenerator<CallEvent | undefined, void, void> {
     for (;;) {
       const heard = this.ears.peek(UNITS_TOGETHER, end())
       if (heard.length === 0) return
       if (!this.ears.keeps(heard[0]!)) this.conversation.mark()
-      yield* this.reader.take(heard)
+      yield* this.ears.isHeld(heard[0]!) ? this.reader.rest(heard[0]!) : this.reader.take(heard)
       if (!goesOn()) return
     }
   }
@@ -198,7 +198,7 @@ export class Call {
    */
   async *respond(
     options: RespondOptions = {},
-    turn: number | undefined = this.foundTurn,
+    turn: number | undefined = this.askedTurn(),
   ): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
     const { model, now } = this.parts
     const { speak, merged } = this.check(options)
@@ -293,13 +293,15 @@ export class Call {
   /** What was pushed so far stays. */
   keep(): void {
     this.ears.keep()
+    this.gate?.keep()
     if (!this.appending && !this.clearing) this.conversation.unmark()
   }
 
   /** Forgets what was pushed since it was last kept and was not read. @returns whether some was read: {@link rewind} forgets it */
   clear(): boolean {
-    this.gate?.clear()
     this.ears.clear()
+    this.gate?.clear()
+    this.ears.keep() // what the gate had kept as well
     this.clearing = this.conversation.isMarked
     return this.clearing
   }

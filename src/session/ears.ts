@@ -22,6 +22,9 @@ export type Heard = {
   }
 }
 
+/** A place in the order of what was pushed: behind an item, once all that came before it was listened to. */
+export type Place = { item: Heard | undefined; isReached: boolean }
+
 /** Most units that wait to be read: an answer may keep them waiting, a minute of it. One longer input waits beside them. */
 const MAX_WAITING = 60
 
@@ -88,6 +91,19 @@ export class Ears {
   get foundTurn(): number | undefined {
     const { found, answered } = this.marks
     return found > answered ? found : undefined
+  }
+
+  /** The turn that an answer is asked for, where one was found: with what was typed behind it, which is part of the question. */
+  askedTurn(): number | undefined {
+    const { foundTurn } = this
+    if (foundTurn === undefined) return undefined
+    const typed = this.ready.findLastIndex(({ text }) => text !== undefined)
+    if (typed <= this.ready.findIndex(({ turnEnd }) => turnEnd?.turn === foundTurn)) return foundTurn
+    const turn = this.marks.ended + 1
+    this.marks = { ...this.marks, ended: turn, found: turn }
+    const { lastFrame } = this
+    this.ready.splice(typed + 1, 0, { turnEnd: { turn, ...(lastFrame ? { lastFrame } : {}) } })
+    return turn
   }
 
   /**
@@ -203,13 +219,20 @@ export class Ears {
     return this.ready.at(-1)
   }
 
+  /** Whether an item is the rest of a turn that waits for its answer. */
+  isHeld(item: Heard): boolean {
+    return item.turnEnd !== undefined && this.ready.length - this.ready.indexOf(item) <= HELD_UNITS
+  }
+
   /**
-   * The first items that may be read now, kept ones alone; they stay until they are removed.
-   * @param end only up to this one, which may be gone
+   * The first items that may be read now, kept ones alone, and the rest of a turn alone; they stay until they are removed.
+   * @param end only up to here, where it is reached: all of that has to be read; its item may be gone
    */
-  peek(most: number, end?: { readonly item: Heard | undefined }): readonly Heard[] {
-    const held = this.ready.findIndex(({ turnEnd }, i) => turnEnd && this.ready.length - i <= HELD_UNITS)
-    const ended = end ? this.ready.indexOf(end.item!) + 1 : most
+  peek(most: number, end?: Place): readonly Heard[] {
+    const held = this.ready.findIndex((item) => this.isHeld(item))
+    const ended = end?.isReached ? this.ready.indexOf(end.item!) + 1 : most
+    // Before a message it does not wait.
+    if (held === 0 && end?.isReached && ended > 0) return this.ready.slice(0, 1)
     const first = this.ready.slice(0, Math.min(most, ended, held < 0 ? most : held))
     const kept = first.findLastIndex((item) => this.keeps(item)) + 1
     return kept === 0 ? first : first.slice(0, kept)

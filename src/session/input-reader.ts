@@ -69,29 +69,30 @@ export class InputReader {
 
   /** Everything up to the end of a turn; its last frame in full resolution, where the context holds that. */
   async *turn(turn: number): AsyncGenerator<CallEvent | undefined, void, void> {
-    const slices = this.lastFrameSlices
     for (;;) {
       const heard = this.parts.ears.peekTurn(turn, UNITS_TOGETHER)
       const [first] = heard
       if (!first) break
-      const { turnEnd } = first
-      if (turnEnd?.turn !== turn) {
-        yield* this.take(heard)
-        continue
-      }
-      const frame = first.frame ?? (slices > 1 ? turnEnd.lastFrame : undefined)
-      if (frame && slices > 1) {
-        try {
-          yield* this.read(heard, slices, [{ ...first, frame }])
-          continue
-        } catch (error) {
-          if (!isUnreadable(error)) throw error
-        }
-      }
-      if (this.behaviour.readsTail === "always") yield* this.take(heard)
-      else this.parts.ears.remove(heard)
+      if (first.turnEnd?.turn === turn) yield* this.rest(first)
+      else yield* this.take(heard)
     }
     this.parts.ears.answer(turn)
+  }
+
+  /** The rest of a turn; the turn's last frame in full resolution, where the context holds that. */
+  async *rest(heard: Heard): AsyncGenerator<CallEvent | undefined, void, void> {
+    const slices = this.lastFrameSlices
+    const frame = heard.frame ?? (slices > 1 ? heard.turnEnd?.lastFrame : undefined)
+    if (frame && slices > 1) {
+      try {
+        yield* this.read([heard], slices, [{ ...heard, frame }])
+        return
+      } catch (error) {
+        if (!isUnreadable(error)) throw error
+      }
+    }
+    if (this.behaviour.readsTail === "always") yield* this.take([heard])
+    else this.parts.ears.remove([heard])
   }
 
   /**

@@ -165,6 +165,17 @@ describe("a gate", () => {
     expect(await push([2])).toEqual([{ type: "speech-start", atMs: 27 * 32, startMs: 25 * 32 - 128 }])
   })
 
+  test("forgets no text that was kept when the sound before it is cleared", () => {
+    const { gate, ears } = gateOf()
+    gate.push({ pcm: soundOf([20]), text: "kept" })
+    const place = gate.place()
+    gate.keep()
+    gate.push({ pcm: soundOf([20]), text: "not kept" })
+    gate.clear()
+    expect([gate.isBehind, ears.data.ready]).toEqual([false, [{ text: "kept" }]])
+    expect(place).toEqual({ item: { text: "kept" }, isReached: true })
+  })
+
   test("counts sound that was cleared before it was listened to", async () => {
     const { gate, push } = gateOf()
     await push([0, 10])

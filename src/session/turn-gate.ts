@@ -15,7 +15,7 @@ import {
   type Vad,
   type VadState,
 } from "../turns/index.ts"
-import type { Ears, Heard } from "./ears.ts"
+import type { Ears, Heard, Place } from "./ears.ts"
 import { UNIT_SAMPLES } from "./ears.ts"
 import type { CallEvent, CallOptions, TurnOptions } from "./types.ts"
 
@@ -40,8 +40,11 @@ const MAX_INCOMING_SAMPLES = 60 * UNIT_SAMPLES
 /** Windows after the last speech that belong to a turn: endings of words are quiet. */
 const POST_ROLL_WINDOWS = 6
 
-const hasContent = ({ pictures, pcm, frame, text }: Heard): boolean =>
-  pictures !== undefined || pcm !== undefined || frame !== undefined || text !== undefined
+/** Input that waits to be listened to, or the place of a message in it. */
+type Incoming = Heard & { readonly place?: Place }
+
+const hasContent = ({ pictures, pcm, frame, text, place }: Incoming): boolean =>
+  [pictures, pcm, frame, text, place].some((part) => part !== undefined)
 
 /** @throws ConfigError naming the option that is out of its range */
 export function turnDetectorOf(options: TurnOptions): TurnDetector {
@@ -56,7 +59,11 @@ export class TurnGate {
   private readonly perceive: NonNullable<CallOptions["perceive"]>
   private readonly ears: Ears
   private readonly preRollWindows: number
-  private state: { -readonly [K in keyof TurnGateData]: TurnGateData[K] }
+  private state: { -readonly [K in keyof Omit<TurnGateData, "incoming">]: TurnGateData[K] } & {
+    incoming: readonly Incoming[]
+  }
+  /** Input that stays when sound is cleared. */
+  private kept: readonly Incoming[]
   private listening: boolean = false
   /** Sound that the ears had to drop and nobody was told of yet. */
   private droppedMs = 0
@@ -83,10 +90,19 @@ export class TurnGate {
           skipped: 0,
           speakingUntil: 0,
         }
+    this.kept = this.state.incoming
   }
 
   get data(): TurnGateData {
-    return { ...this.state, incoming: [...this.state.incoming] }
+    return { ...this.state, incoming: this.state.incoming.filter(({ place }) => place === undefined) }
+  }
+
+  /** A place behind what was pushed so far. */
+  place(): Place {
+    const place: Place = { item: undefined, isReached: false }
+    if (this.isBehind) this.state.incoming = [...this.state.incoming, { place }]
+    else this.give({ place })
+    return place
   }
 
   /**
@@ -170,7 +186,7 @@ export class TurnGate {
   }
 
   /** The first input that waits, with the sound that follows it at once, a second at most. */
-  private get nextInputs(): readonly Heard[] {
+  private get nextInputs(): readonly Incoming[] {
     const { incoming } = this.state
     let length = incoming[0]?.pcm?.length ?? STEP_SAMPLES
     const end = incoming.findIndex(({ pcm, ...others }, i) => {
@@ -195,11 +211,19 @@ export class TurnGate {
     state.turn = { ...turn, earliest: windows, idleFrom: windows }
   }
 
+  /** What else was pushed beside sound so far stays. */
+  keep(): void {
+    this.kept = this.state.incoming
+  }
+
   /** Forgets sound that the ears did not get, and speech that had begun. */
   clear(): void {
     const { state } = this
     const { windows } = state.turn
     state.skipped += state.incoming.reduce((sum, { pcm }) => sum + (pcm?.length ?? 0), 0)
+    // Nothing is left to be listened to.
+    for (const { pcm: _, ...input } of state.incoming.filter((one) => one.place || this.kept.includes(one)))
+      this.give(input)
     state.incoming = []
     this.drop(windows)
     state.turn = { ...this.detector.init(), windows, earliest: windows, idleFrom: windows }
@@ -263,8 +287,9 @@ export class TurnGate {
     if (pcm.length > 0) this.give({ pcm })
   }
 
-  private give(heard: Heard): void {
+  private give({ place, ...heard }: Incoming): void {
     this.droppedMs += this.ears.take(heard)
+    if (place) Object.assign(place, { item: this.ears.latest, isReached: true } satisfies Place)
   }
 
   private droppings(): CallEvent[] {
