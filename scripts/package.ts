@@ -22,7 +22,10 @@ const MANIFEST = join(ROOT, "package.json")
 /** The manifest as it was; it lies here while npm packs, and after a packing that was cut off. */
 const SAVED = join(ROOT, "package.json.original")
 
-type Manifest = { exports: { [door: string]: string | object }; files: string[]; [field: string]: unknown }
+/** Where a door leads, or where it leads under each condition. */
+type Target = string | { readonly [condition: string]: Target }
+
+type Manifest = { exports: { [door: string]: Target }; files: string[]; [field: string]: unknown }
 
 const isShipped = (path: string) => path.endsWith(".ts") && !/\.test\.ts$|test-util/.test(path)
 
@@ -33,15 +36,16 @@ export function builtSpecifiers(code: string): string {
 
 /** The manifest of the package: doors lead to dist/, and sources stay at home. */
 export function packedManifest({ exports, files, ...rest }: Manifest): Manifest {
-  const built = (path: string) => {
-    const base = path.replace(/^\.\/src\//, "./dist/").replace(/\.ts$/, "")
-    return path.endsWith(".ts") ? { types: `${base}.d.ts`, default: `${base}.js` } : path
+  const built = (target: Target): Target => {
+    if (typeof target !== "string")
+      return Object.fromEntries(Object.entries(target).map(([condition, inner]) => [condition, built(inner)]))
+    const base = target.replace(/^\.\/src\//, "./dist/").replace(/\.ts$/, "")
+    return target.endsWith(".ts") ? { types: `${base}.d.ts`, default: `${base}.js` } : target
   }
-  const doors = Object.entries(exports).map(([door, path]) => [door, typeof path === "string" ? built(path) : path])
   const { scripts, devDependencies, workspaces, ...kept } = rest
   return {
     ...kept,
-    exports: Object.fromEntries(doors),
+    exports: Object.fromEntries(Object.entries(exports).map(([door, target]) => [door, built(target)])),
     files: ["dist", ...files.filter((path) => !/^!?src\b/.test(path))],
   }
 }

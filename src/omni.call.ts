@@ -114,11 +114,12 @@ class OpeningCall<Picture, Recording> implements CallOf<Picture, Recording> {
     const { pictures, pcm, frame, text } = input
     checkList("call.push: pictures", pictures)
     checkText("call.push: text", text)
-    const reading = { source: "call.push: frame", behaviour: this.#behaviour }
+    const source = "call.push: frame"
+    const reading = { source, behaviour: this.#behaviour }
     // Taken before anything is waited for: a microphone and a camera fill their buffers again.
     const sound = pcm === undefined ? {} : { pcm: checkSamples("call.push: pcm", pcm).slice() }
-    const shown = frame === undefined ? undefined : this.#reader.copyImage(frame)
-    const copies = pictures?.map((one) => this.#reader.copyImage(one))
+    const shown = frame === undefined ? undefined : this.#reader.copyImage(frame, source)
+    const copies = pictures?.map((one) => this.#reader.copyImage(one, source))
     return {
       ...sound,
       ...(copies === undefined

@@ -19,7 +19,7 @@ export type InputReader<Picture, Recording> = {
     reading: Reading,
   ): Promise<{ readonly image: RgbImage } | { readonly audio: Sound }>
   /** The picture as nobody else can change it any more, taken at once. */
-  copyImage(input: Picture): Picture
+  copyImage(input: Picture, source: string): Picture
 }
 
 /** Copies bytes or pixels, which become plain bytes; undefined for anything else. */

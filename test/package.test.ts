@@ -7,6 +7,7 @@ import { once } from "node:events"
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
+import { build, type Rolldown } from "vite"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import packageJson from "../package.json" with { type: "json" }
 import { packedManifest } from "../scripts/package.ts"
@@ -73,7 +74,10 @@ describe("npm pack", () => {
     const manifest = JSON.parse(readFileSync(join(installed, "package.json"), "utf8")) as typeof packageJson
     expect(manifest).toEqual(packedManifest(packageJson))
     expect(manifest).not.toHaveProperty("devDependencies")
-    expect(manifest.exports["."]).toEqual({ types: "./dist/omni.node.d.ts", default: "./dist/omni.node.js" })
+    expect(manifest.exports["."]).toEqual({
+      browser: { types: "./dist/omni.web.d.ts", default: "./dist/omni.web.js" },
+      default: { types: "./dist/omni.node.d.ts", default: "./dist/omni.node.js" },
+    })
     const files = readdirSync(installed, { recursive: true, encoding: "utf8" })
     expect(files.filter((path) => /\.test\.|test-util/.test(path))).toEqual([])
     expect(files.filter((path) => path.endsWith(".ts") && !path.endsWith(".d.ts"))).toEqual([])
@@ -122,6 +126,20 @@ describe("in an empty project", () => {
     }
   })
 
+  test("an application for browsers bundles it, with its worker and what that needs", { timeout: 60_000 }, async () => {
+    writeFileSync(join(project, "page.js"), `import { Omni } from "omni"\nwindow.load = (url) => Omni.load(url)\n`)
+    const built = await build({
+      configFile: false,
+      root: project,
+      logLevel: "silent",
+      worker: { format: "es" },
+      build: { write: false, assetsInlineLimit: 0, rolldownOptions: { input: join(project, "page.js") } },
+    })
+    const names = (built as Rolldown.RolldownOutput).output.map(({ fileName }) => fileName.replace(/-[^.]*/, ""))
+    for (const name of ["worker.web.js", "ort.wasm", "silero_vad_v5.onnx"]) expect(names).toContain(`assets/${name}`)
+    expect(names.filter((name) => /node|sharp/.test(name))).toEqual([])
+  })
+
   test("its types are those of a strict project", () => {
     for (const name of ["@types/node", "undici-types", "typescript"]) link(name)
     writeFileSync(
@@ -139,6 +157,15 @@ describe("in an empty project", () => {
       await Omni.load("nano", { device: "toaster" })
       export { parseServerEvent }`,
     )
+    writeFileSync(
+      join(project, "page.ts"),
+      `import { Omni, type Message } from "omni/web"
+      const omni: Omni = await Omni.load(new URL("/models/nano", location.href), { device: "webgpu", wasmPaths: "/ort/" })
+      const messages: Message[] = [{ role: "user", content: [await createImageBitmap(new Blob()), { audio: new Blob() }] }]
+      for await (const event of omni.chat(messages)) if (event.type === "audio-delta") event.pcm.fill(0)
+      // @ts-expect-error no paths in browsers
+      omni.chat([{ role: "user", content: [{ image: "cat.png" }] }])`,
+    )
     const options = {
       target: "esnext",
       module: "nodenext",
@@ -147,7 +174,10 @@ describe("in an empty project", () => {
       types: ["node"],
       skipLibCheck: true,
     }
-    writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions: options, include: ["app.ts"] }))
+    writeFileSync(
+      join(project, "tsconfig.json"),
+      JSON.stringify({ compilerOptions: options, include: ["app.ts", "page.ts"] }),
+    )
     const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc")
     const { stdout, status } = spawnSync(process.execPath, [tsc, "-p", "."], { cwd: project, encoding: "utf8" })
     expect([status, stdout]).toEqual([0, ""])

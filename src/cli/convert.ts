@@ -14,6 +14,7 @@ const FLAGS = {
   quantize: { type: "string", description: KINDS.join(", "), default: "int8+int4" },
   "block-size": { type: "string", description: "weights that share an int4 scale: 32, 64 or 128", valueHint: "N" },
   threads: { type: "string", description: "threads that quantize", valueHint: "N" },
+  out: { type: "string", description: "a model folder of its own, which needs the original no more", valueHint: "DIR" },
   ...OUTPUT_FLAGS,
 } as const
 
@@ -32,6 +33,7 @@ export const convert = defineCommand({
         directory,
         quantize,
         blockSize,
+        out: args.out,
         threads: numberFlag("threads", args.threads, 1),
         cacheDirectory: cacheFolder(process.env),
         onProgress: ({ name, doneBytes, totalBytes }) => output.progress(name, doneBytes / totalBytes),

@@ -115,6 +115,9 @@ export type EngineEvent =
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "error"; readonly id: number; readonly error: ErrorData }
 
+/** What a Web Worker says last, when it has closed what it held: nothing else tells the page. */
+export const CLOSED = "closed"
+
 /** A saved call may be as large as the context: its bytes move to the other thread, where nobody here needs them again. */
 export function transferable(event: EngineEvent): ArrayBuffer[] {
   const { bytes } = Object(event.type === "result" ? event.value : undefined) as { readonly bytes?: unknown }

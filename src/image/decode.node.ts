@@ -9,7 +9,7 @@
  */
 import sharp, { type Metadata, type OutputInfo, type Sharp } from "sharp"
 import { errorText, InputError } from "../util/index.ts"
-import { type ImageBehaviour, type RgbImage, rgbImage, toRgb } from "./rgb-image.ts"
+import { DEFAULT_MAX_PIXELS, type ImageBehaviour, type RgbImage, rgbImage, toRgb } from "./rgb-image.ts"
 import { FORMAT_NAMES, sniffFormat } from "./sniff.ts"
 
 /** How to decode. */
@@ -20,9 +20,6 @@ export type DecodeOptions = {
   /** Where the bytes come from, for errors. */
   readonly source?: string
 }
-
-/** Pixels accepted by default: beyond this size Pillow, too, refuses an image as a decompression bomb. */
-export const DEFAULT_MAX_PIXELS = 178_956_970
 
 /**
  * Decodes the first frame of an image file.

@@ -1,2 +1,2 @@
 export { type Animation, decodePages, readAnimation } from "./animation.node.ts"
-export { DEFAULT_MAX_PIXELS, type DecodeOptions, decodeImage } from "./decode.node.ts"
+export { type DecodeOptions, decodeImage } from "./decode.node.ts"

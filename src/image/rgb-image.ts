@@ -20,6 +20,9 @@ export type RgbaImage = Size & {
 /** `reference`: what the official code does, step for step; `live`: what a viewer shows. */
 export type ImageBehaviour = "reference" | "live"
 
+/** Pixels of a file accepted by default: beyond this size Pillow, too, refuses an image as a decompression bomb. */
+export const DEFAULT_MAX_PIXELS = 178_956_970
+
 /** @throws InputError unless both sides are whole pixels and the data has `channels` bytes for each */
 export function checkPixels(where: string, image: Size & { readonly data: ArrayLike<number> }, channels: number): void {
   const { width, height, data } = image

@@ -85,7 +85,7 @@ export class DeviceCaches {
   }
 
   private async uploaded(value: HostTensor): Promise<Tensor> {
-    this.upload ??= this.api.createSession(uploadModel(), memoryWeights(new Map()), [UPLOADED])
+    this.upload ??= this.api.createSession(uploadModel(), { weights: memoryWeights(new Map()), onDevice: [UPLOADED] })
     const outputs = await (await this.upload).run({ x: this.toOrt(value) })
     return outputs[UPLOADED] as Tensor
   }

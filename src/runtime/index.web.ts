@@ -1,2 +1,2 @@
 export { openOnnxWebModel } from "./onnx-model.web.ts"
-export { createOrtWebExecutor, type OrtWebOptions } from "./ort.web.ts"
+export { createOrtWebExecutor, hasGraphicsAdapter, type OrtWebOptions } from "./ort.web.ts"

@@ -26,10 +26,20 @@ export type OrtSession = Pick<InferenceSession, "inputNames" | "release"> & {
   run(feeds: InferenceSession.FeedsType): Promise<InferenceSession.ReturnType>
 }
 
+/** What belongs to a model beside its bytes. */
+export type SessionParts = {
+  readonly weights: WeightStore
+  /** Outputs that stay on the device, as tensors that only another run can read. */
+  readonly onDevice: readonly string[]
+  /** Bytes of weights by the location that the model names, where the runtime takes them so. */
+  readonly attached?: ReadonlyMap<string, Uint8Array>
+}
+
 /** The part of the ONNX Runtime API that is used. */
 export type OrtApi = {
-  /** @param onDevice outputs that stay on the device, as tensors that only another run can read */
-  readonly createSession: (model: Uint8Array, weights: WeightStore, onDevice: readonly string[]) => Promise<OrtSession>
+  readonly createSession: (model: Uint8Array, parts: SessionParts) => Promise<OrtSession>
+  /** Weights are given as buffers: the runtime maps no files. */
+  readonly attachesWeights?: boolean
   readonly Tensor: TensorConstructor
 }
 
@@ -103,18 +113,21 @@ export function createOrtExecutor({ device, target, api }: OrtOptions): Executor
       const activationBits = hasStorage(graph, weights, ["int8"]) ? await executor.activationBits() : 8
       const lowered = lowerFor(graph, { target, storage: weights.storage, activationBits })
       verify(lowered)
-      const model = exportOnnx(
-        lowered,
-        (name, dtype, shape) => weights.locate?.(name) ?? weightBytes(weights, name, dtype, shape),
-        { cachesHaveRoom: true }, // createCache reserves some
-      )
+      const attached = new Map<string, Uint8Array>()
+      const placeOf = (name: string, dtype: DType, shape: readonly number[]) => {
+        if (!api.attachesWeights) return weights.locate?.(name) ?? weightBytes(weights, name, dtype, shape)
+        const bytes = weightBytes(weights, name, dtype, shape)
+        attached.set(name, bytes)
+        return { location: name, offset: 0, sizeBytes: bytes.length }
+      }
+      const model = exportOnnx(lowered, placeOf, { cachesHaveRoom: true }) // createCache reserves some
       const present = lowered.cacheSlots
         .filter((slot) => slot.present)
         .map((slot) => [slot.name, presentName(slot, "keys"), presentName(slot, "values")] as const)
       const onDevice = present.flatMap(([, keys, values]) => [keys, values])
       let session: OrtSession
       try {
-        session = await api.createSession(model, weights, onDevice)
+        session = await api.createSession(model, { weights, onDevice, attached })
       } catch (cause) {
         if (cause instanceof BackendError) throw cause
         throw new BackendError(`${graph.name}: expected ${device} to accept the graph, got: ${errorText(cause)}`, {

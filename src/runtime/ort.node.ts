@@ -46,7 +46,7 @@ export function createOrtNodeExecutor({ device, threads }: OrtNodeOptions): Exec
     target: device,
     api: {
       Tensor,
-      createSession: (model, weights, onDevice) =>
+      createSession: (model, { weights, onDevice }) =>
         InferenceSession.create(model, {
           executionProviders: device === "webgpu" ? ["webgpu", "cpu"] : ["cpu"],
           ...(threads ? { intraOpNumThreads: threads } : {}),

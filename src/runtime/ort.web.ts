@@ -1,10 +1,11 @@
 /**
- * @file ONNX Runtime in browsers, in a page or a worker: WebAssembly on the CPU, or WebGPU. Graphs carry their weights
- * (nothing here maps files), and the module that computes is fetched when an executor opens.
+ * @file ONNX Runtime in browsers, in a page or a worker: WebAssembly on the CPU, or WebGPU. Weights go beside their graph
+ * as buffers, which saves the copies that a model with weights inside needs; the module that computes is fetched when an
+ * executor opens.
  */
 import { BackendError, ConfigError, errorText } from "../util/index.ts"
 import type { Executor } from "./executor.ts"
-import { createOrtExecutor } from "./ort-executor.ts"
+import { createOrtExecutor, type SessionParts } from "./ort-executor.ts"
 
 export type OrtWebOptions = {
   readonly device: "wasm" | "webgpu"
@@ -15,7 +16,14 @@ export type OrtWebOptions = {
 }
 
 /** The part of `navigator.gpu` that is used. */
-type Gpu = { requestAdapter(): Promise<object | null> }
+type Gpu = { requestAdapter(): Promise<Adapter | null> }
+type Adapter = { readonly isFallbackAdapter?: boolean; readonly info?: { readonly isFallbackAdapter?: boolean } }
+
+/** Whether WebGPU computes on real graphics hardware here; software that plays it is slower than WebAssembly. */
+export async function hasGraphicsAdapter(): Promise<boolean> {
+  const adapter = await (navigator as { gpu?: Gpu }).gpu?.requestAdapter().catch(() => null)
+  return adapter ? !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false) : false
+}
 
 /**
  * One WebAssembly module for each device. It takes its settings once, from its first executor. WebGPU suspends it in the
@@ -87,9 +95,14 @@ export async function openOrtWeb(options: OrtWebOptions) {
   } as const
   return {
     Tensor,
-    async createSession(model: Uint8Array, _weights?: unknown, onDevice: readonly string[] = []) {
+    attachesWeights: true,
+    async createSession(model: Uint8Array, { attached, onDevice = [] }: Partial<SessionParts> = {}) {
       const locations = Object.fromEntries(onDevice.map((name) => [name, "gpu-buffer" as const]))
-      const options = onDevice.length > 0 ? { ...sessionOptions, preferredOutputLocation: locations } : sessionOptions
+      const options = {
+        ...sessionOptions,
+        ...(onDevice.length > 0 ? { preferredOutputLocation: locations } : {}),
+        ...(attached ? { externalData: Array.from(attached, ([path, data]) => ({ path, data })) } : {}),
+      }
       const session = await serially(() => InferenceSession.create(model, options))
       return {
         inputNames: session.inputNames,

@@ -8,7 +8,7 @@ export class OmniError extends Error {
   readonly code: string
   constructor(code: string, message: string, options?: { cause?: unknown }) {
     super(message, options)
-    this.name = new.target.name
+    this.name = `${code[0]?.toUpperCase()}${code.slice(1)}Error` // class names are lost where code is minified
     this.code = code
   }
 }

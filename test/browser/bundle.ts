@@ -6,8 +6,8 @@ import { build, defaultClientConditions, type Plugin, type Rolldown } from "vite
 const ROOT = join(import.meta.dirname, "../..")
 
 export type Bundle = {
-  /** JavaScript by file name; the entry keeps its own. */
-  readonly files: ReadonlyMap<string, string>
+  /** JavaScript by file name, and other files where the bundle has some; the entry keeps its own name. */
+  readonly files: ReadonlyMap<string, string | Uint8Array>
   /** Imports that no browser has, as `importer: name`, paths below the repository. */
   readonly foreign: readonly string[]
 }
@@ -26,8 +26,11 @@ function watchImports(found: Set<string>): Plugin {
   }
 }
 
-/** @param entry path of the entry below the repository; it keeps its exports */
-export async function bundleForBrowser(entry: string): Promise<Bundle> {
+/**
+ * @param entry path of the entry below the repository; it keeps its exports
+ * @param asApplication with all that an application of the library gets: its worker, ONNX Runtime's files, the Silero model
+ */
+export async function bundleForBrowser(entry: string, { asApplication = false } = {}): Promise<Bundle> {
   const found = new Set<string>()
   const result = await build({
     configFile: false,
@@ -35,8 +38,13 @@ export async function bundleForBrowser(entry: string): Promise<Bundle> {
     logLevel: "silent",
     plugins: [watchImports(found)],
     // ONNX Runtime's .mjs and .wasm files stay files of their own, for which the page names a folder.
-    resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
+    ...(asApplication
+      ? {}
+      : { resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] } }),
+    base: "./",
+    worker: { format: "es", plugins: () => [watchImports(found)] },
     build: {
+      assetsInlineLimit: 0,
       write: false,
       target: "esnext",
       modulePreload: false,
@@ -48,6 +56,12 @@ export async function bundleForBrowser(entry: string): Promise<Bundle> {
     },
   })
   const { output } = result as Rolldown.RolldownOutput
-  const files = output.flatMap((file) => (file.type === "chunk" ? [[file.fileName, file.code] as const] : []))
+  const files = output.flatMap((file) =>
+    file.type === "chunk"
+      ? [[file.fileName, file.code] as const]
+      : asApplication
+        ? [[file.fileName, file.source] as const]
+        : [],
+  )
   return { files: new Map(files), foreign: [...found].sort() }
 }

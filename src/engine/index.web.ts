@@ -1,0 +1,1 @@
+export { startWebEngine } from "./start.web.ts"

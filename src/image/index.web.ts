@@ -1,0 +1,1 @@
+export { decodeImage, pixelsOf } from "./decode.web.ts"
