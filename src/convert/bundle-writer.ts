@@ -24,7 +24,13 @@ export async function writeBundle(
   sink: FileSink,
   plan: BundlePlan,
   pieces: AsyncIterable<BundlePiece> | Iterable<BundlePiece>,
-  { key, sourceless, onProgress, signal }: { readonly key: string; readonly sourceless: boolean } & TaskOptions,
+  {
+    key,
+    sourceless,
+    origin,
+    onProgress,
+    signal,
+  }: { readonly key: string; readonly sourceless: boolean; readonly origin?: string } & TaskOptions,
 ): Promise<void> {
   const parts = plan.tensors.flatMap((tensor) => tensor.parts)
   await writeFile(sink, WEIGHTS_FILE, async (file) => {
@@ -52,7 +58,7 @@ export async function writeBundle(
     invariant(index === parts.length - 1 && at === end, `bundle: ended at ${at} of ${plan.sizeBytes} bytes`)
     await writer.flush()
   })
-  await writeText(sink, BUNDLE_FILE, `${JSON.stringify(manifestOf(plan, key, sourceless), undefined, 1)}\n`)
+  await writeText(sink, BUNDLE_FILE, `${JSON.stringify(manifestOf(plan, key, sourceless, origin), undefined, 1)}\n`)
 }
 
 /** Lets one write run while its producer works on the next bytes. */

@@ -48,6 +48,8 @@ export type BundleManifest = {
   readonly key: string
   /** True when the quantized weights exist nowhere else, so that the bundle cannot be made again. */
   readonly sourceless: boolean
+  /** Names the floats that the language model was made from; absent in bundles of earlier versions and of no floats. */
+  readonly origin?: string | undefined
   readonly options: BundleOptions
   /** Size of `weights.bin`. */
   readonly sizeBytes: number
@@ -189,7 +191,7 @@ function arraysOf(name: string, spec: TensorSpec, form: StoredLinear): PlannedAr
 }
 
 /** The manifest of a finished plan. */
-export function manifestOf(plan: BundlePlan, key: string, sourceless: boolean): BundleManifest {
+export function manifestOf(plan: BundlePlan, key: string, sourceless: boolean, origin?: string): BundleManifest {
   const entries = plan.tensors.flatMap(({ parts }) =>
     parts.map(({ name, dtype, shape, offset, sizeBytes }) => [name, { dtype, shape, offset, sizeBytes }] as const),
   )
@@ -199,6 +201,7 @@ export function manifestOf(plan: BundlePlan, key: string, sourceless: boolean): 
     version: BUNDLE_VERSION,
     key,
     sourceless,
+    ...(origin === undefined ? {} : { origin }),
     options: plan.options,
     sizeBytes: plan.sizeBytes,
     entries: Object.fromEntries(entries),
@@ -214,6 +217,7 @@ const manifestFields = z.object({
   version: z.literal(BUNDLE_VERSION),
   key: z.string(),
   sourceless: z.boolean(),
+  origin: z.string().optional(),
   options: z.object({ quantize: z.enum(QUANTIZATIONS), blockSize: z.literal(BLOCK_SIZES) }),
   sizeBytes: count,
   entries: z.record(

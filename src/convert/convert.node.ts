@@ -11,7 +11,7 @@ import { ConfigError } from "../util/index.ts"
 import { type Bundle, openBundle, readManifest } from "./bundle.node.ts"
 import { type BundlePlan, bundleOptions, type Quantization } from "./bundle.ts"
 import { type TaskOptions, writeBundle } from "./bundle-writer.ts"
-import { bundleKey } from "./fingerprint.ts"
+import { type BundleKeys, bundleKeys } from "./fingerprint.ts"
 import { copySmallFiles, copyTensors, joinedProgress, makeModelFolder } from "./model-folder.node.ts"
 import { checkOwnStorage, OWN_BUNDLE_FOLDER, readComponents } from "./model-folder.ts"
 import { floatWeights, type ModelWeights } from "./model-weights.ts"
@@ -47,6 +47,8 @@ export type ConvertResult = {
   /** True when the bundle was there already. */
   readonly reused: boolean
   readonly sizeBytes: number
+  /** Of the weights it was made from; undefined where that was not looked at. */
+  readonly origin?: string
 }
 
 /**
@@ -69,26 +71,27 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<Conver
   const wanted = bundleOptions(quantize, options.blockSize)
   const specs = componentTensors(components)
   const plan = planCheckpoint(checkpoint, components, wanted)
-  const key = await bundleKey(checkpoint, specs, wanted, signal)
+  const keys = await bundleKeys(checkpoint, specs, wanted, signal)
+  const { key, origin } = keys
   if (options.out !== undefined) {
     const rest = checkpoint.names().filter((name) => !specs.has(name))
-    await convertFolder(options.out, source, { checkpoint, plan, rest, key }, options)
-    return { bundleDirectory: join(options.out, OWN_BUNDLE_FOLDER), reused: false, sizeBytes: plan.sizeBytes }
+    await convertFolder(options.out, source, { checkpoint, plan, rest, keys }, options)
+    return { bundleDirectory: join(options.out, OWN_BUNDLE_FOLDER), reused: false, sizeBytes: plan.sizeBytes, origin }
   }
   const places = [join(directory, CACHE_FOLDER), ...(options.cacheDirectory ? [options.cacheDirectory] : [])]
   for (const place of places) {
     const bundleDirectory = join(place, key)
-    if (isWholeBundle(bundleDirectory, key)) return { bundleDirectory, reused: true, sizeBytes: plan.sizeBytes }
+    if (isWholeBundle(bundleDirectory, key)) return { bundleDirectory, reused: true, sizeBytes: plan.sizeBytes, origin }
   }
   const bundleDirectory = join(await firstWritable(places), key)
   await checkSpace(bundleDirectory, plan.sizeBytes)
-  const make = (partial: string) => quantizeInto(partial, checkpoint, plan, { ...options, key, sourceless: false })
+  const make = (partial: string) => quantizeInto(partial, checkpoint, plan, { ...options, ...keys, sourceless: false })
   await publishFolder(bundleDirectory, make, async (existing) => {
     if (isWholeBundle(existing, key)) return true
     await setAside(existing)
     return false
   })
-  return { bundleDirectory, reused: false, sizeBytes: plan.sizeBytes }
+  return { bundleDirectory, reused: false, sizeBytes: plan.sizeBytes, origin }
 }
 
 /**
@@ -96,7 +99,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<Conver
  * @throws as `convertCheckpoint`
  */
 export async function openModelWeights(options: ConvertOptions): Promise<ModelWeights> {
-  const { bundleDirectory } = await convertCheckpoint(options)
+  const { bundleDirectory, origin } = await convertCheckpoint(options)
   await using source = openFolder(options.directory)
   const components = await readComponents(source)
   if (bundleDirectory !== undefined) {
@@ -107,7 +110,7 @@ export async function openModelWeights(options: ConvertOptions): Promise<ModelWe
       bundle.close()
       throw error
     }
-    return bundle
+    return origin === undefined ? bundle : { ...bundle, origin }
   }
   return await floatWeights(await openCheckpoint(source), componentTensors(components), {
     ownedPrefixes: components.map(({ prefix }) => prefix),
@@ -120,13 +123,13 @@ type Conversion = {
   readonly checkpoint: Checkpoint
   readonly plan: BundlePlan
   readonly rest: readonly string[]
-  readonly key: string
+  readonly keys: BundleKeys
 }
 
 async function convertFolder(
   out: string,
   source: FolderSource,
-  { checkpoint, plan, rest, key }: Conversion,
+  { checkpoint, plan, rest, keys }: Conversion,
   { onProgress, signal, threads }: ConvertOptions,
 ): Promise<void> {
   const restBytes = rest.reduce((sum, name) => sum + checkpoint.info(name).sizeBytes, 0)
@@ -137,7 +140,7 @@ async function convertFolder(
     await copyTensors(checkpoint, rest, partial, { onProgress: progress.piece, signal })
     const bundle = join(partial, OWN_BUNDLE_FOLDER)
     await quantizeInto(bundle, checkpoint, plan, {
-      key,
+      ...keys,
       sourceless: true,
       onProgress: progress.absolute,
       signal,
@@ -151,7 +154,7 @@ async function quantizeInto(
   directory: string,
   checkpoint: Checkpoint,
   plan: BundlePlan,
-  options: TaskOptions & { readonly key: string; readonly sourceless: boolean; readonly threads?: number | undefined },
+  options: TaskOptions & BundleKeys & { readonly sourceless: boolean; readonly threads?: number | undefined },
 ): Promise<void> {
   const threads = Math.max(1, Math.min(MAX_THREADS, options.threads ?? availableParallelism()))
   if (plan.sizeBytes < POOL_BYTES) {

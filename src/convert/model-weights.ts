@@ -16,6 +16,7 @@ import {
 import { CheckpointError, ShapeError } from "../util/index.ts"
 import { type BundleEntry, type BundleManifest, type StoredLinear, WEIGHTS_FILE } from "./bundle.ts"
 import type { TaskOptions } from "./bundle-writer.ts"
+import { originOf } from "./fingerprint.ts"
 
 /** The kind of linear weights that a program would like to run with. */
 export type WeightKind = "f32" | "int8" | "int4"
@@ -34,6 +35,8 @@ export type ModelWeights = Disposable & {
   readonly readRows: (name: string, ids: ArrayLike<number>) => Float32Array
   /** Shape of a tensor that is stored whole; undefined for others. */
   readonly shapeOf: (name: string) => readonly number[] | undefined
+  /** Names the language model's weights, the same for all storages of the same values. */
+  readonly origin: string
   /** Brings what programs of this kind will map into the page cache, in the background; absent for weights in memory. */
   readonly prefetch?: (kind: WeightKind) => void
   /** Frees what is held; reads after that fail. */
@@ -53,7 +56,7 @@ export function bundleWeights(
   manifest: BundleManifest,
   read: ReadAt,
   folder: string,
-): Pick<ModelWeights, "weights" | "readRows" | "shapeOf"> {
+): Pick<ModelWeights, "weights" | "readRows" | "shapeOf" | "origin"> {
   const entryOf = (name: string): BundleEntry => {
     if (Object.hasOwn(manifest.entries, name)) return manifest.entries[name]!
     throw new CheckpointError(`${folder}: expected an entry ${name}, got none (the bundle is of another model)`)
@@ -70,6 +73,7 @@ export function bundleWeights(
       folder,
     }),
     shapeOf: storedShapes(manifest),
+    origin: manifest.origin ?? manifest.key,
     readRows: (name, ids) => {
       const { dtype, shape, offset } = entryOf(name)
       const width = matrixWidth(name, dtype, shape)
@@ -153,6 +157,7 @@ export async function floatWeights(
   }
   const close = () => tensors.clear()
   return {
+    origin: await originOf(checkpoint, specs, options.signal),
     weights: () => memoryWeights(tensors),
     shapeOf: (name) => tensors.get(name)?.shape,
     readRows: (name, ids) => {

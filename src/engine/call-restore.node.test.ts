@@ -4,6 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { expect, test } from "vitest"
 import { CHECKPOINT } from "../convert/folders.test-util.node.ts"
+import { convertCheckpoint } from "../convert/index.node.ts"
 import type { CallOptions, CallSnapshot } from "../session/index.ts"
 import { answer, endOf, GREEDY, tone } from "./engine.test-util.node.ts"
 import type { EngineCall } from "./engine.ts"
@@ -87,23 +88,36 @@ test("it goes on with the same weights stored otherwise, and with no others of t
       await using engine = await engineProcess({ model: copy, quantize: "int8" })
       await using call = await engine.client.call(GREEDY, { snapshot })
       expect(endOf(await answer(call, { speak: false, maxNewTokens: 3 })).finishReason).toBe("length")
-      // Calls that were saved when models were named by their sizes alone.
-      const earlier = { ...snapshot, model: snapshot.model.replace(/,weights=.*/, "") }
-      await (await engine.client.call(GREEDY, { snapshot: earlier })).close()
+      // Calls that were saved when models were named by less.
+      for (const rest of [/,origin=.*/, /,weights=.*/]) {
+        const earlier = { ...snapshot, model: snapshot.model.replace(rest, "") }
+        await (await engine.client.call(GREEDY, { snapshot: earlier })).close()
+      }
+      const out = join(folder, "int4")
+      await convertCheckpoint({ directory: copy, quantize: "int4", out })
+      await using small = await engineProcess({ model: out, quantize: "auto" })
+      await (await small.client.call(GREEDY, { snapshot })).close()
     }
-    const tuned = join(folder, "tuned")
-    await cp(CHECKPOINT, tuned, { recursive: true })
-    await changeTensor(tuned, "llm.model.norm.weight")
-    await using engine = await engineProcess({ model: tuned })
-    await expect(engine.client.call(GREEDY, { snapshot })).rejects.toThrow(
-      "expected one of this model, got one of another",
-    )
+    // The last one as LoRA would: every row of one projection.
+    for (const [name, quantize] of [
+      ["llm.model.norm.weight", "none"],
+      ["llm.model.layers.1.self_attn.q_proj.weight", "none"],
+      ["llm.model.layers.1.mlp.down_proj.weight", "int8"],
+    ] as const) {
+      const tuned = join(folder, name)
+      await cp(CHECKPOINT, tuned, { recursive: true })
+      await changeTensor(tuned, name)
+      await using engine = await engineProcess({ model: tuned, quantize })
+      await expect(engine.client.call(GREEDY, { snapshot }), name).rejects.toThrow(
+        "expected one of this model, got one of another",
+      )
+    }
   } finally {
     await rm(folder, { recursive: true })
   }
 })
 
-/** Changes one byte of a tensor in a folder's safetensors. */
+/** Changes all of a tensor in a folder's safetensors a little. */
 async function changeTensor(folder: string, name: string): Promise<void> {
   for (const file of (await readdir(folder)).filter((one) => one.endsWith(".safetensors"))) {
     const bytes = await readFile(join(folder, file))
@@ -111,7 +125,7 @@ async function changeTensor(folder: string, name: string): Promise<void> {
     const header = JSON.parse(bytes.toString("utf8", 8, 8 + length)) as { [tensor: string]: { data_offsets: number[] } }
     const offsets = header[name]?.data_offsets
     if (!offsets) continue
-    bytes[8 + length + offsets[0]!]! ^= 1
+    for (let at = offsets[0]!; at < offsets[1]!; at += 4) bytes[8 + length + at]! ^= 1
     await writeFile(join(folder, file), bytes)
     return
   }

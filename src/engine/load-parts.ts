@@ -93,8 +93,8 @@ const NAMED_ROWS = 16
 
 /**
  * Names a model for its snapshots: its sizes, and a hash of weights that every storage keeps exactly (rows of the embedding
- * table, norms and biases), since equal weights in other storage may go on with them. Training that touches none of these,
- * such as LoRA on projections alone, goes unseen.
+ * table, norms and biases), since equal weights in other storage may go on with them. The origin tells apart what was
+ * trained in projections alone. New parts go to the end: earlier snapshots are named by the beginning.
  */
 async function fingerprintOf({
   json,
@@ -115,5 +115,5 @@ async function fingerprintOf({
   }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", concatPcm(exact).slice()))
   const hash = Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join("")
-  return `${sizes},weights=${hash}`
+  return `${sizes},weights=${hash},origin=${weights.origin}`
 }

@@ -60,8 +60,8 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
   const { version } = snapshot as { readonly version: unknown }
   if (version !== 1 && version !== SNAPSHOT_VERSION)
     throw new InputError(`snapshot: expected version 1 or ${SNAPSHOT_VERSION}, got ${version}`)
-  // Earlier ones were named by sizes alone.
-  const isOfModel = snapshot.model === model.fingerprint || model.fingerprint.startsWith(`${snapshot.model},weights=`)
+  // Earlier ones were named by the beginning alone.
+  const isOfModel = snapshot.model === model.fingerprint || model.fingerprint.startsWith(`${snapshot.model},`)
   if (!isOfModel) {
     throw new InputError("snapshot: expected one of this model, got one of another (load the model it was saved with)")
   }
