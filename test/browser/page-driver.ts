@@ -35,10 +35,14 @@ export async function openCallBrowser(
   ])
 }
 
-export async function until<T>(what: string, get: () => T | undefined | false, timeoutMs = 9000): Promise<T> {
+export async function until<T>(
+  what: string,
+  get: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 9000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs
   for (;;) {
-    const value = get()
+    const value = await get()
     if (value !== undefined && value !== false) return value
     if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms for ${what}`)
     await new Promise((done) => setTimeout(done, 15))

@@ -262,8 +262,8 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
         ["the guide", "noopener noreferrer nofollow"],
         ["and a picture", "noopener noreferrer nofollow"],
       ])
-      await button("Copy").click()
-      await button("Copied").waitFor()
+      await answer.getByRole("button", { name: "Copy" }).click()
+      await answer.getByRole("button", { name: "Copied" }).waitFor()
       expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(
         MARKDOWN.join("").match(/```ts\n(.*)\n```/s)![1],
       )
@@ -276,6 +276,31 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
       if (phone !== sizes.at(-1)) await visitor!.leave(false)
     }
   }, 30_000)
+
+  test("an unanswered message is asked again; files fit a telephone, and what was said of one goes with the message", async () => {
+    await open("chat", { phone: true })
+    const sound = writeWav(new Float32Array(24_000).fill(0.1), { sampleRateHz: 24_000 })
+    const wav = (name: string) => ({ name, mimeType: "audio/wav", buffer: Buffer.from(sound) })
+    const text = { name: "notes.md", mimeType: "text/markdown", buffer: Buffer.from("x") }
+    await page.locator("input[type=file][multiple]").setInputFiles([wav("a.wav"), wav("b.wav"), wav("c.wav"), text])
+    await notice("notes.md is neither picture, sound nor video.")
+    await page.getByRole("button", { name: "Remove c.wav" }).waitFor()
+    const send = await page.getByRole("button", { name: "Send" }).boundingBox()
+    expect(send!.x + send!.width).toBeLessThanOrEqual(390)
+    server.open = false
+    await page.getByRole("textbox", { name: "Message" }).fill("And now?")
+    await button("Send").click()
+    await notice("The server does not answer.")
+    await screenshots("chat-failed")
+    const before = server.heard.chats.length
+    server.open = true
+    // It is noticed by itself that the server is back.
+    await until("the notice's end", async () => (await page.getByRole("alert").textContent()) === "")
+    await button("Try again").click()
+    await page.getByText("I got 0 pictures and 3 sounds.").waitFor()
+    expect(await page.locator(".message").count()).toBe(2)
+    expect(server.heard.chats.slice(before).map(({ messages }) => messages.length)).toEqual([1])
+  }, 20_000)
 
   test("a voice is recorded, stored and chosen for the next call", async () => {
     await open("voice")

@@ -24,8 +24,12 @@ const viewOfHash = (): View => VIEWS.find((view) => location.hash === `#${view}`
 
 type ModelState = Model | "away" | "locked"
 
-/** The model that answers, asked for again now and then, and when the settings, where the access key is, open or close. */
-function useModel(settingsOpen: boolean): ModelState {
+/**
+ * The model that answers, asked for again now and then, when the settings, where the access key is, open or close, and soon after
+ * something failed.
+ * @param onReached told whenever the server answers; the same function all the time
+ */
+function useModel(settingsOpen: boolean, failed: boolean, onReached: () => void): ModelState {
   const [model, setModel] = useState<ModelState>({ name: "", untrained: false })
   // biome-ignore lint/correctness/useExhaustiveDependencies: the settings may have brought the key that was wanted.
   useEffect(() => {
@@ -36,16 +40,18 @@ function useModel(settingsOpen: boolean): ModelState {
         return error instanceof ServerError && error.kind === "locked" ? "locked" : "away"
       })
       if (!shown) return
+      if (next !== "away") onReached()
       // The same model is no news: nothing is drawn for it.
       setModel((old) => (JSON.stringify(old) === JSON.stringify(next) ? old : next))
       timer = setTimeout(() => void poll(), next === "away" ? POLL_AWAY_MS : POLL_MS)
     }
-    void poll()
+    if (failed) timer = setTimeout(() => void poll(), POLL_AWAY_MS)
+    else void poll()
     return () => {
       shown = false
       clearTimeout(timer)
     }
-  }, [settingsOpen])
+  }, [settingsOpen, failed, onReached])
   return model
 }
 
@@ -71,9 +77,10 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
   const [problem, setProblem] = useState<string | undefined>(undefined)
   const [call] = useState(() => new CallController(preferences.settings))
   const [chat] = useState(() => new ChatController())
-  const model = useModel(settingsOpen)
   const { notice, phase, mode } = useStore(call.state)
   const { failure } = useStore(chat.state)
+  const [onReached] = useState(() => () => chat.reached())
+  const model = useModel(settingsOpen, failure?.kind === "away", onReached)
   const inCall = phase !== "idle"
 
   useEffect(() => {

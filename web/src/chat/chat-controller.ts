@@ -42,6 +42,19 @@ export class ChatController {
     if (this.state.get().busy || (text.trim() === "" && attachments.length === 0)) return
     await this.#hush()
     this.#add({ role: "user", text: text.trim(), attachments, state: "done" })
+    await this.#answer(settings, aloud)
+  }
+
+  /** Asks once more what got no answer. */
+  async retry(settings: CallSettings, aloud: boolean): Promise<void> {
+    const { busy, lines } = this.state.get()
+    if (busy || lines.at(-1)?.state !== "failed") return
+    await this.#hush()
+    this.#set({ lines: lines.slice(0, -1) })
+    await this.#answer(settings, aloud)
+  }
+
+  async #answer(settings: CallSettings, aloud: boolean): Promise<void> {
     const messages = this.#messages(settings)
     const id = this.#add({ role: "assistant", text: "", attachments: [], state: "open" })
     const abort = new AbortController()
@@ -92,6 +105,11 @@ export class ChatController {
 
   dismiss(): void {
     this.#set({ failure: undefined })
+  }
+
+  /** The server answers: what was said about its absence is over. */
+  reached(): void {
+    if (this.state.get().failure?.kind === "away") this.dismiss()
   }
 
   async #play(item: string, audio: string): Promise<void> {

@@ -115,6 +115,7 @@ export const en = {
   chatLog: "Conversation",
   attach: "Attach files",
   removeFile: (name: string) => `Remove ${name}`,
+  retry: "Try again",
   copy: "Copy",
   copied: "Copied",
   table: "Table",

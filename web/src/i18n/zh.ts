@@ -115,6 +115,7 @@ export const zh: Messages = {
   chatLog: "对话",
   attach: "添加文件",
   removeFile: (name) => `移除 ${name}`,
+  retry: "重试",
   copy: "复制",
   copied: "已复制",
   table: "表格",

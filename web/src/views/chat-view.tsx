@@ -7,11 +7,13 @@ import { chatText, fileName, saveFile } from "../export.ts"
 import { useMessages } from "../i18n/index.ts"
 import { useStore } from "../store.ts"
 import { AttachmentView, Composer } from "./composer.tsx"
+import { CopyButton } from "./copy-button.tsx"
 import { Icon } from "./icons.tsx"
 import { Markdown } from "./markdown.tsx"
 import { useFollow } from "./transcript.tsx"
 
-function Message({ line }: { line: ChatLine }) {
+/** @param props.onRetry given for a message whose answer can be asked for again */
+function Message({ line, onRetry }: { line: ChatLine; onRetry: (() => void) | undefined }) {
   const words = useMessages()
   const { role, text, attachments, state } = line
   return (
@@ -30,8 +32,25 @@ function Message({ line }: { line: ChatLine }) {
       ) : (
         <Markdown text={text} open={state === "open"} />
       )}
-      {state === "stopped" || state === "failed" ? <span className="tag">{words[state]}</span> : undefined}
+      <MessageFoot line={line} onRetry={onRetry} />
     </article>
+  )
+}
+
+function MessageFoot({ line, onRetry }: { line: ChatLine; onRetry: (() => void) | undefined }) {
+  const words = useMessages()
+  const { role, text, state } = line
+  if (role === "user" || state === "open") return undefined
+  return (
+    <div className="message-foot">
+      {state === "done" ? undefined : <span className="tag">{words[state]}</span>}
+      {text === "" ? undefined : <CopyButton text={text} />}
+      {onRetry && state === "failed" ? (
+        <button type="button" className="chip copy" onClick={onRetry}>
+          <Icon name="retry" /> {words.retry}
+        </button>
+      ) : undefined}
+    </div>
   )
 }
 
@@ -40,7 +59,7 @@ type Props = {
   settings: CallSettings
   aloud: boolean
   onAloud: (aloud: boolean) => void
-  onProblem: (text: string) => void
+  onProblem: (text: string | undefined) => void
 }
 
 export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
@@ -73,10 +92,12 @@ export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
   }
   const send = () => {
     if (busy || reading > 0) return
+    onProblem(undefined)
     void chat.send(text, attachments, settings, aloud)
     setText("")
     setAttachments([])
   }
+  const retry = () => void chat.retry(settings, aloud)
   const remove = (attachment: Attachment) => {
     dropAttachment(attachment)
     setAttachments((all) => all.filter((one) => one !== attachment))
@@ -112,8 +133,8 @@ export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
               <p className="quiet">{words.chatHint}</p>
             </div>
           ) : undefined}
-          {lines.map((line) => (
-            <Message key={line.id} line={line} />
+          {lines.map((line, i) => (
+            <Message key={line.id} line={line} onRetry={i === lines.length - 1 ? retry : undefined} />
           ))}
         </div>
       </div>

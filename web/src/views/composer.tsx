@@ -1,5 +1,5 @@
 /** @file Where a chat message is written, with its files: chosen, dropped or pasted. */
-import { type FormEvent, type KeyboardEvent, useRef } from "react"
+import { type FormEvent, type KeyboardEvent, useEffect, useRef } from "react"
 import type { Attachment } from "../chat/attachments.ts"
 import { useMessages } from "../i18n/index.ts"
 import { Icon } from "./icons.tsx"
@@ -32,6 +32,11 @@ type Props = {
 export function Composer(props: Props) {
   const words = useMessages()
   const file = useRef<HTMLInputElement | null>(null)
+  const writing = useRef<HTMLTextAreaElement | null>(null)
+  // Not where that would open a keyboard on the screen.
+  useEffect(() => {
+    if (matchMedia("(pointer: fine)").matches) writing.current?.focus({ preventScroll: true })
+  }, [])
   const { text, attachments, busy, reading, aloud } = props
   const empty = text.trim() === "" && attachments.length === 0
   const submit = (event: FormEvent) => {
@@ -82,6 +87,7 @@ export function Composer(props: Props) {
           }}
         />
         <textarea
+          ref={writing}
           rows={1}
           value={text}
           aria-label={words.chatPlaceholder}

@@ -1,10 +1,9 @@
 /** @file Markdown as elements: every token of the reader is drawn by name, anything else as the text that it is. */
 import type { Token, Tokens } from "marked"
-import { memo, type ReactNode, useDeferredValue, useMemo, useState } from "react"
+import { memo, type ReactNode, useDeferredValue, useMemo } from "react"
 import { readMarkdown, safeAddress, withEntities } from "../chat/markdown.ts"
-import { copyText } from "../export.ts"
 import { useMessages } from "../i18n/index.ts"
-import { Icon } from "./icons.tsx"
+import { CopyButton } from "./copy-button.tsx"
 
 /** Deeper than anybody reads; a text nested without end must not end the page. */
 const MAX_DEPTH = 20
@@ -180,20 +179,11 @@ function Link({ href, children }: { href: string; children: ReactNode }) {
 }
 
 function CodeBlock({ text, language }: { text: string; language: string }) {
-  const words = useMessages()
-  const [copied, setCopied] = useState(false)
-  const copy = async () => {
-    if (!(await copyText(text))) return
-    setCopied(true)
-    setTimeout(() => setCopied(false), 2000)
-  }
   return (
     <figure className="code">
       <figcaption>
         <span>{language}</span>
-        <button type="button" className="chip" onClick={() => void copy()}>
-          <Icon name={copied ? "check" : "copy"} /> <span aria-live="polite">{copied ? words.copied : words.copy}</span>
-        </button>
+        <CopyButton text={text} />
       </figcaption>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: keyboards must be able to scroll it. */}
       <pre tabIndex={0}>
