@@ -292,6 +292,8 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await button("Send").click()
     await notice("The server does not answer.")
     await screenshots("chat-failed")
+    const file = await page.locator(".message-files audio").first().boundingBox()
+    expect(file!.x + file!.width).toBe(390 - 14) // at the side of the person
     const before = server.heard.chats.length
     server.open = true
     // It is noticed by itself that the server is back.
