@@ -146,7 +146,7 @@ export async function* writeAnswer(
     }
   }
   const show = async function* (text: string): AsyncGenerator<AnswerEvent | undefined, void, void> {
-    const visible = behaviour.officialText ? text.split(TTS_EOS)[0]! : text
+    const visible = behaviour.cutsAtSpeechEnd ? text.split(TTS_EOS)[0]! : text.replaceAll(TTS_EOS, "")
     if (visible !== "") {
       firstTextMs ??= now() - startMs
       record.text += visible

@@ -9,6 +9,7 @@ import { runSteps } from "../util/index.ts"
 import { writeAnswer } from "./answer.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
 import { Call } from "./call.ts"
+import { omniChat } from "./chat.ts"
 import { Conversation } from "./conversation.ts"
 import { type MockModel, smallVoice } from "./mock-model.test-util.ts"
 import type { VoiceParts } from "./model.ts"
@@ -163,6 +164,26 @@ describe("an answer's text", () => {
     expect(await of(false)).toBe(`Oh${tokenizer.decode([0])} no`)
   })
 
+  test("behind the end-of-speech mark is lost in the official stream, and shown but not said by its chat", async () => {
+    const ids = [...idsOfText("Oh no"), tokenizer.idOf(TTS_EOS), ...idsOfText("and more")]
+    const inCall = await speak(scriptedModel(prompts, [ids]), { ...reference, pieceTokens: ids.length })
+    expect(inCall.end.text).toBe("Oh no")
+    const inChat = async (said: readonly number[]) => {
+      const model = scriptedModel(prompts, [said], { voice })
+      const messages = [{ role: "user", content: "hi" }] as const
+      const options = { messages, speak: true, behaviour: "reference", temperature: 0, repetitionPenalty: 1 } as const
+      const events: AnswerEvent[] = []
+      for await (const event of omniChat(model, options, () => 0)) if (event) events.push(event)
+      const sound = events.flatMap((event) => (event.type === "audio-delta" ? [...event.pcm] : []))
+      const end = events.at(-1)!
+      return { sound, text: end.type === "turn-end" ? end.text : "" }
+    }
+    const [whole, before] = [await inChat(ids), await inChat(idsOfText("Oh no"))]
+    expect(whole.text).toBe("Oh noand more")
+    expect(before.sound.length).toBeGreaterThan(0)
+    expect(whole.sound).toEqual(before.sound)
+  })
+
   test("is penalized for repetition over its whole length", async () => {
     const [a, b] = [idsOfText("a")[0]!, idsOfText("b")[0]!]
     const of = async (penaltyScope: BehaviourOptions["penaltyScope"]) => {
@@ -268,6 +289,7 @@ test("the behaviours differ in what is listed above, and nowhere else", () => {
     new Set([
       "penaltyScope",
       "officialText",
+      "cutsAtSpeechEnd",
       "firstPieceVerbatim",
       "numbers",
       "outlivesSpeech",

@@ -16,6 +16,11 @@ export type BehaviourOptions = {
    */
   readonly officialText: boolean
   /**
+   * Quirk of the official stream: what stands behind the end-of-speech mark in the same piece is lost. The official `chat`
+   * shows it, unspoken.
+   */
+  readonly cutsAtSpeechEnd: boolean
+  /**
    * How numbers are read where the text so far has no letters: in Chinese (quirk of the official code, which also joins the
    * words of a number that was cut between two pieces), or in the language of the conversation.
    */
@@ -51,6 +56,7 @@ const REFERENCE: BehaviourOptions = {
   pieceTokens: 3,
   penaltyScope: "piece",
   officialText: true,
+  cutsAtSpeechEnd: true,
   numbers: "official",
   firstPieceVerbatim: true,
   outlivesSpeech: false,
@@ -66,6 +72,7 @@ const LIVE: BehaviourOptions = {
   pieceTokens: 3,
   penaltyScope: "answer",
   officialText: false,
+  cutsAtSpeechEnd: false,
   numbers: "conversation",
   firstPieceVerbatim: false,
   outlivesSpeech: true,

@@ -15,9 +15,9 @@ import {
   VOCODER_SAMPLE_RATE_HZ,
 } from "../inference/index.ts"
 import { f32Data } from "../tensor/index.ts"
-import { detectLanguage, type SpokenLanguage } from "../tokenizer/index.ts"
+import { answerText, detectLanguage, type SpokenLanguage, TTS_EOS } from "../tokenizer/index.ts"
 import { createRandom, InputError, inSteps, type Steps } from "../util/index.ts"
-import { emptyAnswer, writeAnswer } from "./answer.ts"
+import { type AnswerRecord, emptyAnswer, writeAnswer } from "./answer.ts"
 import { answerForm, canBeSpoken, checkAnswer } from "./answer-options.ts"
 import { BEHAVIOURS } from "./behaviour.ts"
 import { UNIT_SAMPLES } from "./ears.ts"
@@ -90,7 +90,7 @@ export async function* omniChat(
       language: languageOf(options.messages),
       ...form,
       options: { ...options, maxNewTokens },
-      behaviour: { ...BEHAVIOURS[behaviour], penaltyScope: "answer" },
+      behaviour: { ...BEHAVIOURS[behaviour], penaltyScope: "answer", cutsAtSpeechEnd: false },
       prompt: {
         positions: prompt.ids.length,
         audio: spanLength(prompt.audioSpans),
@@ -108,13 +108,19 @@ export async function* omniChat(
       continue
     }
     const before = now()
-    const { pcm, frames } = yield* inSteps(speakAll(model, f32Data(speaker!), record.text, options))
+    const { pcm, frames } = yield* inSteps(speakAll(model, f32Data(speaker!), spokenText(model, record), options))
     const firstAudioMs = now() - startMs
     yield { type: "audio-delta", pcm, text: record.text }
     const timings = { ...event.timings, firstAudioMs, totalMs: now() - startMs, speechMs: now() - before }
     const usage = { ...event.usage, completionAudioTokens: frames }
     yield { ...event, audioMs: (pcm.length / VOCODER_SAMPLE_RATE_HZ) * 1000, timings, usage }
   }
+}
+
+/** What an answer says before its end-of-speech mark. */
+function spokenText({ prompts: { tokenizer } }: OmniModel, { ids, text }: AnswerRecord): string {
+  const mark = ids.indexOf(tokenizer.idOf(TTS_EOS))
+  return mark < 0 ? text : text.slice(0, answerText(tokenizer, ids.slice(0, mark)).length)
 }
 
 /** The official offline path: all codes first, then one decode of everything. */
