@@ -213,7 +213,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.getByText("speech_en.wav").waitFor()
     await page.getByRole("textbox", { name: "Message" }).fill("What is this?")
     await page.keyboard.press("Enter")
-    await page.locator(".message[data-role=assistant] .message-text").waitFor({ timeout: 20_000 })
+    await page.locator(".message[data-role=assistant] .markdown").waitFor({ timeout: 20_000 })
     await visitor.screenshots("real-chat")
     await visitor
       .button("Stop")
@@ -233,14 +233,23 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await first.visitor.context.close()
 
     const { visitor, events } = await open(`${named(secure)}#voice`, { ignoreHTTPSErrors: true })
+    // It is told at once, and again by who wants to talk all the same.
+    await visitor.notice("This server wants an access key.")
+    await visitor.button("Dismiss message").click()
     await visitor.button("Start call").click()
     await visitor.notice("This server wants an access key.")
     await visitor.page.locator(".model", { hasText: "Key needed" }).waitFor()
     await visitor.screenshots("key-needed")
-    await visitor.button("Open settings").click()
-    await visitor.page.getByLabel("Access key").fill(KEY)
-    await visitor.page.keyboard.press("Escape")
+    const enter = async (key: string) => {
+      await visitor.button("Open settings").click()
+      await visitor.page.getByLabel("Access key").fill(key)
+      await visitor.page.keyboard.press("Escape")
+    }
+    await enter("another")
+    await visitor.notice("The server does not take this access key.")
+    await enter(KEY)
     await visitor.page.locator(".model", { hasText: "Model: checkpoint" }).waitFor()
+    expect(await visitor.page.getByRole("alert").textContent()).toBe("")
     await visitor.button("Start call").click()
     await visitor.connected()
     await until("speech", () => seen(events, "input_audio_buffer.speech_started").length > 0, 15_000)

@@ -152,13 +152,15 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const answers = heard.answers
     const samples = heard.samples
     await page.locator(".status").click()
+    const downAt = performance.now()
     await page.keyboard.down("Space")
     await status("Hearing you")
     await page.waitForTimeout(500)
     await page.keyboard.up("Space")
+    const heldMs = performance.now() - downAt // half a second, and what a busy machine adds
     await until("an answer", () => heard.answers > answers)
     expect((heard.samples - samples) / 24).toBeGreaterThan(300)
-    expect((heard.samples - samples) / 24).toBeLessThan(1200)
+    expect((heard.samples - samples) / 24).toBeLessThan(heldMs + 700)
     expect(heard.calls.at(-1)).toMatchObject({ instructions: "Be brief.\n请用中文回答。" })
     expect(heard.calls.at(-1)).not.toHaveProperty("turns")
     await status("Speaking")
@@ -317,6 +319,13 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     const { voice } = await until("the call", () => server.heard.calls[calls])
     expect(voice!.pcm.length / voice!.sampleRateHz).toBe(5)
     expect(rms(voice!.pcm)).toBeGreaterThan(0.005)
+    await button("Hang up").click()
+    await button("Settings").click()
+    await button("Forget this voice").click()
+    await page.getByText("The server has forgotten this voice.").waitFor()
+    expect(await page.getByLabel("Voice of the answers").inputValue()).toBe("default")
+    const left = (await (await fetch(`${server.url}v1/audio/voices`)).json()) as { data: { id: string }[] }
+    expect(left.data.filter(({ id }) => id.startsWith("voice_"))).toEqual([])
   }, 20_000)
 
   test("a blocked microphone is told in words, and nothing connects", async () => {

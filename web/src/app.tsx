@@ -6,7 +6,7 @@ import { ChatController } from "./chat/chat-controller.ts"
 import type { Messages } from "./i18n/en.ts"
 import { LOCALES, LocaleContext, NOTICE_KEYS, useMessages } from "./i18n/index.ts"
 import { loadPreferences, type Preferences, savePreferences } from "./preferences.ts"
-import { fetchModel, type Model, ServerError, type ServerFailure } from "./server/api.ts"
+import { accessKey, fetchModel, type Model, ServerError, type ServerFailure } from "./server/api.ts"
 import { useStore } from "./store.ts"
 import { CallView } from "./views/call-view.tsx"
 import { ChatView } from "./views/chat-view.tsx"
@@ -27,9 +27,9 @@ type ModelState = Model | "away" | "locked"
 /**
  * The model that answers, asked for again now and then, when the settings, where the access key is, open or close, and soon after
  * something failed.
- * @param onReached told whenever the server answers; the same function all the time
+ * @param onReached told whenever the server answers, and whether it takes the access key; the same function all the time
  */
-function useModel(settingsOpen: boolean, failed: boolean, onReached: () => void): ModelState {
+function useModel(settingsOpen: boolean, failed: boolean, onReached: (unlocked: boolean) => void): ModelState {
   const [model, setModel] = useState<ModelState>({ name: "", untrained: false })
   // biome-ignore lint/correctness/useExhaustiveDependencies: the settings may have brought the key that was wanted.
   useEffect(() => {
@@ -40,7 +40,7 @@ function useModel(settingsOpen: boolean, failed: boolean, onReached: () => void)
         return error instanceof ServerError && error.kind === "locked" ? "locked" : "away"
       })
       if (!shown) return
-      if (next !== "away") onReached()
+      if (next !== "away") onReached(next !== "locked")
       // The same model is no news: nothing is drawn for it.
       setModel((old) => (JSON.stringify(old) === JSON.stringify(next) ? old : next))
       timer = setTimeout(() => void poll(), next === "away" ? POLL_AWAY_MS : POLL_MS)
@@ -55,13 +55,15 @@ function useModel(settingsOpen: boolean, failed: boolean, onReached: () => void)
   return model
 }
 
+const keyText = (words: Messages): string => (accessKey.get() === "" ? words.noticeKeyNeeded : words.noticeKeyWrong)
+
 const failureText = (words: Messages, kind: ServerFailure, message: string): string =>
   kind === "away"
     ? words.noticeServerAway
     : kind === "full"
       ? words.noticeServerFull
       : kind === "locked"
-        ? words.noticeKeyNeeded
+        ? keyText(words)
         : words.noticeRefused(message)
 
 function modelText(words: Messages, model: ModelState): string {
@@ -74,12 +76,16 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
   const words = useMessages()
   const [view, setView] = useState<View>(viewOfHash)
   const [settingsOpen, setSettingsOpen] = useState(false)
+  const [lockSeen, setLockSeen] = useState(false)
   const [problem, setProblem] = useState<string | undefined>(undefined)
   const [call] = useState(() => new CallController(preferences.settings))
   const [chat] = useState(() => new ChatController())
   const { notice, phase, mode } = useStore(call.state)
   const { failure } = useStore(chat.state)
-  const [onReached] = useState(() => () => chat.reached())
+  const [onReached] = useState(() => (unlocked: boolean) => {
+    chat.reached(unlocked)
+    if (unlocked && call.state.get().notice === "key-needed") call.dispatch({ type: "dismiss" })
+  })
   const model = useModel(settingsOpen, failure?.kind === "away", onReached)
   const inCall = phase !== "idle"
 
@@ -95,13 +101,16 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
   }, [call])
   useEffect(() => call.dispatch({ type: "settings", settings: preferences.settings }), [call, preferences.settings])
 
+  // Whoever comes without a key is told so at once, not when the first word is refused.
+  const locked = notice === "key-needed" || failure?.kind === "locked" || (model === "locked" && !lockSeen)
   const text =
     problem ??
-    (notice === undefined ? undefined : words[NOTICE_KEYS[notice]]) ??
+    (notice === undefined || notice === "key-needed" ? undefined : words[NOTICE_KEYS[notice]]) ??
+    (locked ? keyText(words) : undefined) ??
     (failure === undefined ? undefined : failureText(words, failure.kind, failure.message))
-  const keyNeeded = notice === "key-needed" || failure?.kind === "locked"
   const dismiss = () => {
     setProblem(undefined)
+    setLockSeen(true)
     call.dispatch({ type: "dismiss" })
     chat.dismiss()
   }
@@ -144,7 +153,7 @@ function Page({ preferences, onChange }: { preferences: Preferences; onChange: (
         <NoticeBar
           text={text}
           onDismiss={dismiss}
-          {...(keyNeeded ? { action: words.openSettings, onAction: () => setSettingsOpen(true) } : {})}
+          {...(locked ? { action: words.openSettings, onAction: () => setSettingsOpen(true) } : {})}
         />
       </div>
       <main id="content" tabIndex={-1}>

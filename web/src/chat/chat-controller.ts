@@ -107,9 +107,10 @@ export class ChatController {
     this.#set({ failure: undefined })
   }
 
-  /** The server answers: what was said about its absence is over. */
-  reached(): void {
-    if (this.state.get().failure?.kind === "away") this.dismiss()
+  /** The server answers, and takes the access key: what was said about that is over. */
+  reached(unlocked: boolean): void {
+    const kind = this.state.get().failure?.kind
+    if (kind === "away" || (kind === "locked" && unlocked)) this.dismiss()
   }
 
   async #play(item: string, audio: string): Promise<void> {

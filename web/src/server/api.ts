@@ -5,9 +5,12 @@ export type ServerFailure = "away" | "full" | "locked" | "refused"
 
 export class ServerError extends Error {
   readonly kind: ServerFailure
-  constructor(kind: ServerFailure, message: string) {
+  /** Of HTTP; none when the server did not answer. */
+  readonly status: number | undefined
+  constructor(kind: ServerFailure, message: string, status?: number) {
     super(message)
     this.kind = kind
+    this.status = status
   }
 }
 
@@ -36,7 +39,7 @@ export async function ask(path: string, init: RequestInit = {}): Promise<Respons
     .json()
     .then((body: { error?: { message?: unknown } }) => String(body.error?.message ?? ""))
     .catch(() => "")
-  throw new ServerError(failureOf(response.status), message)
+  throw new ServerError(failureOf(response.status), message, response.status)
 }
 
 export function failureOf(status: number): ServerFailure {
@@ -91,4 +94,11 @@ export async function addVoice(name: string, wav: Blob): Promise<Voice> {
   const body = (await (await ask("/v1/audio/voices", { method: "POST", body: form })).json()) as Partial<Voice>
   if (typeof body.id !== "string") throw new ServerError("refused", "the server stored no voice")
   return { id: body.id, name: body.name ?? name }
+}
+
+/** The server forgets a stored voice; one that it does not know any more is forgotten already. */
+export async function deleteVoice(id: string): Promise<void> {
+  await ask(`/v1/audio/voices/${encodeURIComponent(id)}`, { method: "DELETE" }).catch((error: unknown) => {
+    if (!(error instanceof ServerError) || error.status !== 404) throw error
+  })
 }

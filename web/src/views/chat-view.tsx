@@ -97,7 +97,11 @@ export function ChatView({ chat, settings, aloud, onAloud, onProblem }: Props) {
     setText("")
     setAttachments([])
   }
-  const retry = () => void chat.retry(settings, aloud)
+  const retry = () => {
+    // The button goes away, and would take the keyboard's place on the page with it.
+    follow.ref.current?.focus({ preventScroll: true })
+    void chat.retry(settings, aloud)
+  }
   const remove = (attachment: Attachment) => {
     dropAttachment(attachment)
     setAttachments((all) => all.filter((one) => one !== attachment))

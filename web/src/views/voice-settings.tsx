@@ -4,7 +4,7 @@ import { mediaFailure } from "../audio/microphone.ts"
 import { CLIP_SECONDS, fileClip, recordClip } from "../audio/voice-clip.ts"
 import type { CallSettings } from "../call/settings.ts"
 import { useMessages } from "../i18n/index.ts"
-import { addVoice, fetchVoices, type Voice } from "../server/api.ts"
+import { addVoice, deleteVoice, fetchVoices, type Voice } from "../server/api.ts"
 import { Icon } from "./icons.tsx"
 
 type Props = { settings: CallSettings; inCall: boolean; onChange: (settings: CallSettings) => void }
@@ -54,6 +54,16 @@ export function VoiceSettings({ settings, inCall, onChange }: Props) {
       setLeft(undefined)
     }
   }
+  const forget = async () => {
+    try {
+      await deleteVoice(settings.voice)
+      setVoices((all) => all.filter(({ id }) => id !== settings.voice))
+      onChange({ ...settings, voice: "default" })
+      setResult(words.voiceForgotten)
+    } catch {
+      setResult(words.voiceKept)
+    }
+  }
   const upload = async (event: ChangeEvent<HTMLInputElement>) => {
     const chosen = event.target.files?.[0]
     event.target.value = ""
@@ -81,6 +91,11 @@ export function VoiceSettings({ settings, inCall, onChange }: Props) {
         <button type="button" className="chip" onClick={() => file.current?.click()}>
           <Icon name="clip" /> {words.voiceUpload}
         </button>
+        {settings.voice === "default" ? undefined : (
+          <button type="button" className="chip" disabled={inCall} onClick={() => void forget()}>
+            <Icon name="trash" /> {words.voiceForget}
+          </button>
+        )}
         <input
           ref={file}
           type="file"
