@@ -62,6 +62,6 @@ export type EngineStats = QueueLoad & {
   readonly openCalls: number
   /** Answers of calls that are being made, or wait for their turn. */
   readonly answering: number
-  /** Resident memory of the engine's process. */
+  /** Resident memory of the engine's process; 0 in browsers, which do not tell. */
   readonly memoryBytes: number
 }

@@ -79,6 +79,17 @@ async function load(device: OrtWebOptions["device"]) {
   }
 }
 
+/** How ONNX Runtime begins to tell that its WebAssembly module did not load; it does so with the first session. */
+const NO_MODULE = "no available backend found"
+
+function missingModule(device: string, wasmPaths: string | undefined, cause: unknown): BackendError {
+  const where = wasmPaths ?? "beside the application's scripts"
+  const advice = "serve its .mjs and .wasm files of the same version, as application/wasm, and say where with wasmPaths"
+  return new BackendError(`${device}: expected ONNX Runtime's module ${where}, got: ${errorText(cause)} (${advice})`, {
+    cause,
+  })
+}
+
 /** The runtime's API on one device, its module configured and entered by one call at a time. Throws as the executor. */
 export async function openOrtWeb(options: OrtWebOptions) {
   await checkDevice(options)
@@ -103,7 +114,9 @@ export async function openOrtWeb(options: OrtWebOptions) {
         ...(onDevice.length > 0 ? { preferredOutputLocation: locations } : {}),
         ...(attached ? { externalData: Array.from(attached, ([path, data]) => ({ path, data })) } : {}),
       }
-      const session = await serially(() => InferenceSession.create(model, options))
+      const session = await serially(() => InferenceSession.create(model, options)).catch((cause: unknown) => {
+        throw errorText(cause).startsWith(NO_MODULE) ? missingModule(device, wasmPaths, cause) : cause
+      })
       return {
         inputNames: session.inputNames,
         outputNames: session.outputNames,

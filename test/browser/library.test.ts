@@ -241,12 +241,28 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     ],
     ["another storage than converted to", "ranges/int4", { quantize: "int8" }, /^config: .*exists as int4 alone/],
     ["another device", "ranges", { device: "cpu" }, /^config: device: expected auto, wasm, webgpu, got cpu/],
+    [
+      "no module of ONNX Runtime",
+      "ranges",
+      { wasmPaths: "nowhere/" },
+      /^backend: wasm: expected ONNX Runtime's module http.*nowhere\/, got: .*wasmPaths\)$/,
+    ],
     ["threads without isolation", "ranges", { threads: 2 }, /^config: threads: expected a cross-origin isolated page/],
     ["an abort", "stall", { abortAfterMs: 300 }, /^TimeoutError/],
   ])("%s is told", async (_, where, options, message) => {
     const [manner, folder] = where.includes(":") ? [] : where.split("/")
     const address = manner === undefined ? where : models!.address(manner as Manner, folder)
     expect(await call<string>("loadingError", address, { device: "wasm", ...options })).toMatch(message)
+  })
+
+  test("a worker that the application does not serve is told", async () => {
+    const files = [...bundle.files].filter(([name]) => !name.includes("worker.web"))
+    await using partial = await servePage(new Map(files))
+    page = await browser!.newPage()
+    await page.goto(partial.page({ isolated: false }))
+    expect(await call<string>("loadingError", models!.address("ranges"))).toBe(
+      "backend: engine: expected it to run on, got: its worker's script did not load (is it served?)",
+    )
   })
 
   test("computes with threads where the page is isolated", async () => {
