@@ -3,6 +3,8 @@
  * them. A name's ending decides nothing.
  */
 import { InputError } from "../util/index.ts"
+import { lastGranule, oggLinks, oggPackets } from "./ogg.ts"
+import { OPUS_RATE_HZ, opusSamples } from "./opus.ts"
 import { foreignWavFormat } from "./wav.ts"
 
 /** File formats that are decoded here. */
@@ -76,34 +78,25 @@ export function claimedSeconds(bytes: Uint8Array, format: AudioFormat): number |
     const samples = (start[21]! & 15) * 2 ** 32 + view.getUint32(22)
     return rate > 0 && samples > 0 ? samples / rate : undefined
   }
-  if (format !== "ogg-opus" && format !== "ogg-vorbis") return undefined
-  const packet = 27 + (start[26] ?? 0)
-  if (start.length < packet + 16) return undefined
-  const rate = format === "ogg-opus" ? 48_000 : view.getUint32(packet + 12, true)
-  const last = lastOggPage(start)
-  if (rate === 0 || last === undefined) return undefined
-  const granule = view.getBigInt64(last + 6, true)
-  return granule < 0n ? undefined : Math.max(0, Number(granule) - opusPreSkip(start, format)) / rate
-}
-
-/** Samples at 48 kHz that an Opus encoder put before the sound; 0 for other formats. */
-export function opusPreSkip(bytes: Uint8Array, format: AudioFormat): number {
-  const at = 27 + (bytes[26] ?? 0) + 10
-  return format === "ogg-opus" ? (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) : 0
-}
-
-/** False when an Ogg stream ends before its last page does, or that page is not marked as the last. */
-export function reachesOggEnd(bytes: Uint8Array): boolean {
-  const last = lastOggPage(bytes)
-  if (last === undefined || ((bytes[last + 5] ?? 0) & 4) === 0) return false
-  const segments = bytes.subarray(last + 27, last + 27 + (bytes[last + 26] ?? 0))
-  return last + 27 + segments.length + segments.reduce((sum, size) => sum + size, 0) <= bytes.length
-}
-
-/** Offset of the last page with a whole header; a page has at most 65,307 bytes. */
-function lastOggPage(bytes: Uint8Array): number | undefined {
-  for (let at = bytes.length - 27; at >= 0 && at >= bytes.length - 131_072; at--) {
-    if (bytes[at] === 0x4f && textAt(bytes, at, 4) === "OggS") return at
-  }
+  if (format === "ogg-opus") return sumOf(oggLinks(start).map((link) => secondsOf(opusSamples(link), OPUS_RATE_HZ)))
+  if (format === "ogg-vorbis") return sumOf(oggLinks(start).map(vorbisSeconds))
   return undefined
+}
+
+function vorbisSeconds(link: Uint8Array): number | undefined {
+  const [head] = oggPackets(link)
+  if (head === undefined || head.length < 16) return undefined
+  return secondsOf(lastGranule(link), new DataView(head.buffer, head.byteOffset).getUint32(12, true))
+}
+
+const secondsOf = (samples: number | undefined, rateHz: number): number | undefined =>
+  samples === undefined || rateHz === 0 ? undefined : samples / rateHz
+
+/** Undefined when a part is, or there is none. */
+function sumOf(parts: readonly (number | undefined)[]): number | undefined {
+  if (parts.length === 0) return undefined
+  return parts.reduce<number | undefined>(
+    (sum, part) => (sum === undefined || part === undefined ? undefined : sum + part),
+    0,
+  )
 }

@@ -2,7 +2,10 @@
  * @file The decoders of compressed sound, all WebAssembly inside npm packages, behind one face: bytes in, pieces of channels
  * out. Loaded when first needed.
  */
+import { InputError } from "../util/index.ts"
 import type { AudioFormat } from "./audio-format.ts"
+import { oggLinks } from "./ogg.ts"
+import { decodeOpus } from "./opus.ts"
 
 /** One delivery of a decoder. */
 export type DecodedPiece = {
@@ -23,7 +26,7 @@ type Decoder = {
 /** Bytes given at once: a hostile FLAC file makes 20,000 samples of one byte, so this bounds what a piece can take. */
 const CHUNK_BYTES = 4096
 
-async function openDecoder(format: Exclude<AudioFormat, "wav">): Promise<Decoder> {
+async function openDecoder(format: Exclude<AudioFormat, "wav" | "ogg-opus">): Promise<Decoder> {
   switch (format) {
     case "mp3":
       return new (await import("mpg123-decoder")).MPEGDecoder()
@@ -31,8 +34,6 @@ async function openDecoder(format: Exclude<AudioFormat, "wav">): Promise<Decoder
       return new (await import("@wasm-audio-decoders/flac")).FLACDecoder()
     case "ogg-vorbis":
       return new (await import("@wasm-audio-decoders/ogg-vorbis")).OggVorbisDecoder()
-    case "ogg-opus":
-      return new (await import("ogg-opus-decoder")).OggOpusDecoder()
   }
 }
 
@@ -69,14 +70,46 @@ function withoutId3v1(bytes: Uint8Array): Uint8Array {
   return isTag ? bytes.subarray(0, -ID3V1_BYTES) : bytes
 }
 
-/** The pieces of a file in order. Stop taking them to stop decoding. Throws what the decoder throws. */
+/**
+ * The pieces of a file in order, those of a chain one stream after the other. Stop taking them to stop decoding. Throws what
+ * the decoders throw, and InputError for files that no decoder takes.
+ * @param source names the file in errors
+ */
 export async function* decodePieces(
   file: Uint8Array,
   format: Exclude<AudioFormat, "wav">,
+  source: string,
+): AsyncGenerator<DecodedPiece> {
+  switch (format) {
+    case "ogg-opus":
+      for (const link of links(file, source)) yield* decodeOpus(link, source)
+      return
+    case "ogg-vorbis":
+      for (const link of links(file, source)) yield* decodeStream(link, format)
+      return
+    case "flac":
+      yield* decodeStream(withoutId3v1(file), format)
+      return
+    case "mp3":
+      yield* decodeStream(file, format)
+  }
+}
+
+/** Each stream takes a decoder of its own, which a file of heads alone would ask for without end. */
+const MOST_LINKS = 1000
+
+function links(file: Uint8Array, source: string): Uint8Array[] {
+  const all = oggLinks(file)
+  if (all.length <= MOST_LINKS) return all
+  throw new InputError(`${source}: expected at most ${MOST_LINKS} streams in an Ogg file, got ${all.length} (cut it)`)
+}
+
+async function* decodeStream(
+  bytes: Uint8Array,
+  format: Exclude<AudioFormat, "wav" | "ogg-opus">,
 ): AsyncGenerator<DecodedPiece> {
   const decoder = await openDecoder(format)
   await decoder.ready
-  const bytes = format === "flac" ? withoutId3v1(file) : file
   try {
     for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
       const piece = await decoder.decode(bytes.subarray(at, at + CHUNK_BYTES))

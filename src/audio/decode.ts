@@ -3,16 +3,9 @@
  * decoders. AAC (m4a) and sound in video files go through ffmpeg, in `media/`.
  */
 import { errorText, InputError } from "../util/index.ts"
-import {
-  AUDIO_FORMAT_NAMES,
-  type AudioFormat,
-  claimedSeconds,
-  opusPreSkip,
-  reachesOggEnd,
-  sniffAudio,
-  withoutId3,
-} from "./audio-format.ts"
+import { AUDIO_FORMAT_NAMES, type AudioFormat, claimedSeconds, sniffAudio, withoutId3 } from "./audio-format.ts"
 import { decodePieces } from "./compressed.ts"
+import { reachesOggEnd } from "./ogg.ts"
 import { checkPcm, concatPcm, mixToMono } from "./pcm.ts"
 import { createResampler, MAX_RATE_HZ, MIN_RATE_HZ, resample } from "./resample.ts"
 import { measureWav, readWav } from "./wav.ts"
@@ -75,7 +68,7 @@ async function decodeCompressed(
   let failures = 0
   let resampler: ReturnType<typeof createResampler> | undefined
   try {
-    for await (const { channelData, sampleRate, errors } of decodePieces(bytes, format)) {
+    for await (const { channelData, sampleRate, errors } of decodePieces(bytes, format, source)) {
       failures += errors.length
       const pcm = mixChannels(channelData)
       if (pcm.length === 0) continue
@@ -98,14 +91,8 @@ async function decodeCompressed(
   }
   if (samples === 0) throw undecodable(source, format, "no samples")
   if (resampler) pieces.push(resampler.flush())
-  const pcm = concatPcm(pieces).subarray(0, Math.ceil((soundSamples() * (toHz ?? fromHz)) / fromHz))
+  const pcm = concatPcm(pieces).subarray(0, Math.ceil((samples * (toHz ?? fromHz)) / fromHz))
   return { pcm, sampleRateHz: toHz ?? fromHz, damaged: failures > 0 || endsEarly() }
-
-  /** Quirk of the Opus decoder: in a file of one page it forgets to count the pre-skip, and leaves as much at the end. */
-  function soundSamples(): number {
-    const promised = Math.round((claimedSeconds(bytes, format) ?? 0) * fromHz)
-    return samples - promised <= opusPreSkip(bytes, format) ? Math.min(samples, promised || samples) : samples
-  }
 
   function endsEarly(): boolean {
     if (format === "flac") return samples < Math.floor((claimedSeconds(bytes, format) ?? 0) * fromHz)

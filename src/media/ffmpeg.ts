@@ -15,7 +15,7 @@ export const MEDIA_SAMPLE_RATE_HZ = 16_000
 
 /** Containers that hold their own data; no hls, concat, image2, sdp or rtsp. */
 const FORMATS =
-  "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,mp3,flac,aac,ac3,amr,aiff,caf,au,h264,hevc,mpegvideo,mjpeg,ivf"
+  "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,mp3,flac,aac,ac3,amr,aiff,caf,au,wv,tta,ape,voc,h264,hevc,mpegvideo,mjpeg,ivf"
 
 /** A frame of 8K; more is refused by the decoder before it allocates. */
 const MAX_FRAME_PIXELS = 7680 * 4320

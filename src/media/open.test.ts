@@ -171,7 +171,9 @@ describeFfmpeg("videos", () => {
     await expect(readAudioFile(at("plain.mkv"))).rejects.toThrow("plain.mkv: expected sound, got none (choose another")
     makeMedia(...sineSource(1), "-c:a", "adpcm_ima_wav", at("adpcm.wav"))
     makeMedia(...clock(1, 5), ...sineSource(1), at("old.avi")) // RIFF, and no WAV
-    for (const name of ["adpcm.wav", "old.avi"]) {
+    const rare = ["lossless.wv", "lossless.tta", "creative.voc"]
+    for (const name of rare) makeMedia(...sineSource(1), at(name))
+    for (const name of ["adpcm.wav", "old.avi", ...rare]) {
       const compressed = await readAudioFile(at(name))
       expect(Math.abs(compressed.pcm.length - 16_000)).toBeLessThan(1100)
     }
