@@ -85,7 +85,7 @@ export class CallHost {
         // What waits is forgotten at once, or it would take later input along; what was read, when nothing runs.
         return this.call.clear() ? await this.inTurn(async () => this.call.rewind(), "quick") : undefined
       case "snapshot":
-        return await this.inTurn(async () => this.call.snapshot(), "quick")
+        return await this.inTurn(() => this.queue.run(this.call.save(), () => {}, this.endOf(signal)), "quick")
       case "hang-up":
         return await this.close()
     }

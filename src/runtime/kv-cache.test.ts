@@ -1,7 +1,7 @@
 /** @file The cache against a naive model: rows as lists of positions, every operation written out. */
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { f32Data } from "../tensor/index.ts"
+import { f32Data, type HostTensor } from "../tensor/index.ts"
 import { InputError } from "../util/index.ts"
 import { type CacheSpec, KvCache } from "./kv-cache.ts"
 
@@ -160,6 +160,33 @@ function apply(cache: KvCache, naive: Naive, op: Operation, next: () => number):
     }
   }
 }
+
+test("a large cache is saved and restored in several steps, layer by layer", () => {
+  const spec = ["a", "b", "c"].map((name) => ({ name, kvHeads: 2, headSize: 64 }))
+  const positions = 25_000
+  const cache = new KvCache(spec, 1)
+  for (const [i, { name }] of spec.entries()) {
+    const rows = Float32Array.from({ length: positions * 128 }, (_, at) => (at * 31 + i) % 1009)
+    cache.stage(name, positions, { keys: rows, values: rows })
+  }
+  cache.advance(positions)
+  const counted = <T>(steps: Generator<undefined, T, void>): [T, number] => {
+    for (let count = 1; ; count++) {
+      const { done, value } = steps.next()
+      if (done) return [value, count]
+    }
+  }
+  const [snapshot, saving] = counted(cache.snapshotSteps())
+  const restored = new KvCache(spec, 1)
+  const [, restoring] = counted(restored.restoreSteps(snapshot))
+  expect([saving, restoring]).toEqual([2, 2])
+  const bytesOf = (tensor: HostTensor) => new Uint8Array(f32Data(tensor).buffer)
+  for (const { name } of spec) {
+    const [mine, theirs] = [restored.feed(name), cache.feed(name)]
+    for (const part of ["keys", "values"] as const)
+      expect(Buffer.compare(bytesOf(mine[part]), bytesOf(theirs[part]))).toBe(0)
+  }
+})
 
 describe("cache", () => {
   test("does what lists of positions do, and copies stay apart", () => {

@@ -3,7 +3,7 @@
  * copied) and give back only the new rows. Keys are stored after rotary embedding.
  */
 import { type HostTensor, tensor } from "../tensor/index.ts"
-import { InputError, invariant } from "../util/index.ts"
+import { bytesPerStep, InputError, invariant, runAtOnce } from "../util/index.ts"
 
 /** The layers of a cache: names of the graph's slots and their sizes. */
 export type CacheSpec = readonly { readonly name: string; readonly kvHeads: number; readonly headSize: number }[]
@@ -280,21 +280,24 @@ export class KvCache {
   }
 
   snapshot(): CacheSnapshot {
+    return runAtOnce(this.snapshotSteps())
+  }
+
+  /** {@link snapshot} in steps, between which the cache must not change. */
+  *snapshotSteps(): Generator<undefined, CacheSnapshot, void> {
     const length = this.lengthValue
-    const slots = Object.fromEntries(
-      [...this.slots.keys()].map((name) => {
-        const { kvHeads, headSize, keys, values } = this.slot(name)
-        const groups = this.rows * kvHeads
-        const packed = regrouped(values, groups * headSize, this.capacityValue, length, length, 1)
-        return [
-          name,
-          {
-            keys: regrouped(keys, groups, this.capacityValue, length, length, headSize),
-            values: transposed(packed, groups, headSize, length),
-          },
-        ]
-      }),
-    )
+    const slots: { [name: string]: CacheSnapshot["slots"][string] } = {}
+    const isEnough = bytesPerStep()
+    for (const name of this.slots.keys()) {
+      const { kvHeads, headSize, keys, values } = this.slot(name)
+      const groups = this.rows * kvHeads
+      const packed = regrouped(values, groups * headSize, this.capacityValue, length, length, 1)
+      slots[name] = {
+        keys: regrouped(keys, groups, this.capacityValue, length, length, headSize),
+        values: transposed(packed, groups, headSize, length),
+      }
+      if (isEnough(4 * packed.byteLength)) yield undefined
+    }
     const valid = new Uint8Array(this.rows * this.lengthValue)
     for (const [b, row] of this.validRows.entries()) valid.set(row.subarray(0, this.lengthValue), b * this.lengthValue)
     return { rows: this.rows, length: this.lengthValue, valid, slots }
@@ -302,6 +305,11 @@ export class KvCache {
 
   /** @throws InputError when the snapshot is of another model or another number of rows */
   restore(snapshot: CacheSnapshot): void {
+    runAtOnce(this.restoreSteps(snapshot))
+  }
+
+  /** {@link restore} in steps; between them, and when they are abandoned, the cache is of no use. */
+  *restoreSteps(snapshot: CacheSnapshot): Generator<undefined, void, void> {
     const { rows, length, valid, slots } = snapshot
     if (rows !== this.rows) throw new InputError(`cache.restore: expected ${this.rows} rows, got ${rows}`)
     const [known, given] = [[...this.slots.keys()], Object.keys(slots)]
@@ -323,6 +331,7 @@ export class KvCache {
     this.reserve(length)
     this.revisionValue++
     this.lengthValue = length
+    const isEnough = bytesPerStep()
     for (const [name, slot] of this.slots) {
       const { kvHeads, headSize } = slot
       const groups = rows * kvHeads
@@ -331,6 +340,7 @@ export class KvCache {
       slot.keys = regrouped(saved.keys, groups, length, this.capacityValue, length, headSize)
       const lines = transposed(saved.values, groups, length, headSize)
       slot.values = regrouped(lines, groups * headSize, length, this.capacityValue, length, 1)
+      if (isEnough(4 * lines.byteLength)) yield undefined
     }
     for (let b = 0; b < rows; b++) this.validRows[b]!.set(valid.subarray(b * length, (b + 1) * length))
   }
@@ -353,12 +363,18 @@ function regrouped(
   return out
 }
 
+/** Rows at a time: a cache line is written whole, and lines that are read stay in the processor's cache meanwhile. */
+const TILE = 16
+
 /** Swaps the axes of each group's matrix: [groups, rows, columns] → [groups, columns, rows]. */
 function transposed(data: Float32Array, groups: number, rows: number, columns: number): Float32Array {
   const out = new Float32Array(data.length)
   for (let base = 0; base < groups * rows * columns; base += rows * columns) {
-    for (let r = 0; r < rows; r++) {
-      for (let c = 0; c < columns; c++) out[base + c * rows + r] = data[base + r * columns + c]!
+    for (let r0 = 0; r0 < rows; r0 += TILE) {
+      const end = Math.min(rows, r0 + TILE)
+      for (let c = 0; c < columns; c++) {
+        for (let r = r0; r < end; r++) out[base + c * rows + r] = data[base + r * columns + c]!
+      }
     }
   }
   return out

@@ -8,7 +8,7 @@ import { Conversation } from "./conversation.ts"
 import { Ears, type EarsData } from "./ears.ts"
 import { Ledger, type LedgerData } from "./ledger.ts"
 import type { OmniModel } from "./model.ts"
-import { decodeData } from "./snapshot.ts"
+import { decodeSteps } from "./snapshot.ts"
 import { SNAPSHOT_VERSION, writeSnapshot } from "./snapshot-file.ts"
 import type { TurnGateData } from "./turn-gate.ts"
 import type { CallSnapshot } from "./types.ts"
@@ -35,28 +35,33 @@ type SavedCall = {
   readonly answers: number
 }
 
-export function saveCall(
+/** Steps that save a call: its conversation must not change between them, what it hears may. */
+export function* saveCall(
   model: OmniModel,
   { conversation, ears, gate, answers, began }: CallState & { readonly began: Beginning },
-): CallSnapshot {
+): Generator<undefined, CallSnapshot, void> {
   const { prompt, cache, audio, ledger, answer, lastToken } = conversation.saved
+  const now = { ears: ears.data, gate: gate ?? null }
   const saved: SavedCall = {
     prompt,
-    cache: cache.snapshot(),
-    audio: audio ? audio.cache.snapshot() : null,
+    cache: yield* cache.snapshotSteps(),
+    audio: audio ? yield* audio.cache.snapshotSteps() : null,
     ledger: ledger.data,
     answer: answer ?? null,
     lastToken: lastToken ?? null,
-    ears: ears.data,
-    gate: gate ?? null,
+    ...now,
     answers,
     began,
   }
-  return writeSnapshot(model.fingerprint, saved)
+  return yield* writeSnapshot(model.fingerprint, saved)
 }
 
 /** @throws InputError when the snapshot is damaged or of another model */
-export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRateHz: number): CallState {
+export function* restoreCall(
+  model: OmniModel,
+  snapshot: CallSnapshot,
+  sampleRateHz: number,
+): Generator<undefined, CallState, void> {
   const { version } = snapshot as { readonly version: unknown }
   if (version !== 1 && version !== SNAPSHOT_VERSION)
     throw new InputError(`snapshot: expected version 1 or ${SNAPSHOT_VERSION}, got ${version}`)
@@ -65,17 +70,17 @@ export function restoreCall(model: OmniModel, snapshot: CallSnapshot, sampleRate
   if (!isOfModel) {
     throw new InputError("snapshot: expected one of this model, got one of another (load the model it was saved with)")
   }
-  const saved = decodeData(snapshot.bytes) as SavedCall
+  const saved = (yield* decodeSteps(snapshot.bytes)) as SavedCall
   // Whole data of another kind; damage was told by the header's sum.
   const missing = ["prompt", "cache", "ledger", "ears"].find((key) => typeof Object(saved)[key] !== "object")
   if (missing) throw new InputError(`snapshot: expected a saved call, got one without ${missing} (save it again)`)
   const cache = model.language.createCache()
-  cache.restore(saved.cache)
+  yield* cache.restoreSteps(saved.cache)
   const encoder = model.perception.audio?.encoder
   let audio: AudioStream | undefined
   if (saved.audio && encoder) {
     audio = encoder.init()
-    audio.cache.restore(saved.audio)
+    yield* audio.cache.restoreSteps(saved.audio)
   }
   const conversation = new Conversation(model, {
     prompt: saved.prompt,

@@ -5,7 +5,7 @@
  */
 import { VOCODER_SAMPLE_RATE_HZ } from "../inference/index.ts"
 import type { Vad } from "../turns/index.ts"
-import { ConfigError, InputError, inSteps, type Steps } from "../util/index.ts"
+import { ConfigError, InputError, inSteps, runAtOnce, type Steps } from "../util/index.ts"
 import { DEFAULT_CALL_TOKENS, writeAnswer } from "./answer.ts"
 import { answerForm, answerWith } from "./answer-options.ts"
 import { BEHAVIOURS, type BehaviourOptions } from "./behaviour.ts"
@@ -87,7 +87,7 @@ export class Call {
     checkCall(parts, options)
     const rate = options.sampleRateHz ?? UNIT_SAMPLES
     if (snapshot) {
-      const restored = restoreCall(parts.model, snapshot, rate)
+      const restored = yield* restoreCall(parts.model, snapshot, rate)
       const { began = beginningOf(options) } = restored
       return new Call(parts, goingOn(options, began), { ...restored, began })
     }
@@ -312,11 +312,19 @@ export class Call {
     this.conversation.rewind()
   }
 
-  /** @throws never while no generator runs */
+  /** Not while a generator runs. */
   snapshot(): CallSnapshot {
-    const { model } = this.parts
+    return runAtOnce(this.saving())
+  }
+
+  /** {@link snapshot} in steps; what is pushed between them is not part of it. */
+  async *save(): Steps<CallSnapshot> {
+    return yield* this.saving()
+  }
+
+  private saving(): Generator<undefined, CallSnapshot, void> {
     const { conversation, ears, answers, began } = this
-    return saveCall(model, { conversation, ears, answers, began, gate: this.gate?.data })
+    return saveCall(this.parts.model, { conversation, ears, answers, began, gate: this.gate?.data })
   }
 
   /** Ends the turn by hand. @returns its number, for {@link respond} */

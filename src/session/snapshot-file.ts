@@ -1,6 +1,6 @@
 /** @file A saved call as the bytes of one file: what it is, whose it is, and the call, made once and never copied. */
 import { InputError } from "../util/index.ts"
-import { decodeData, decodeHeader, encodeData } from "./snapshot.ts"
+import { decodeData, decodeHeader, encodeData, encodeSteps } from "./snapshot.ts"
 import type { CallSnapshot } from "./types.ts"
 
 const FORMAT = "omni-call"
@@ -8,12 +8,9 @@ const FORMAT = "omni-call"
 export const SNAPSHOT_VERSION = 2
 
 /** @param saved plain data and arrays */
-export function writeSnapshot(model: string, saved: object): CallSnapshot {
-  return {
-    version: SNAPSHOT_VERSION,
-    model,
-    bytes: encodeData({ format: FORMAT, version: SNAPSHOT_VERSION, model, ...saved }),
-  }
+export function* writeSnapshot(model: string, saved: object): Generator<undefined, CallSnapshot, void> {
+  const bytes = yield* encodeSteps({ format: FORMAT, version: SNAPSHOT_VERSION, model, ...saved })
+  return { version: SNAPSHOT_VERSION, model, bytes }
 }
 
 export function writeCallFile({ version, model, bytes }: CallSnapshot): Uint8Array {

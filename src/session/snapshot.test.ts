@@ -2,7 +2,7 @@
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { InputError } from "../util/index.ts"
-import { decodeData, decodeHeader, encodeData, sumOf } from "./snapshot.ts"
+import { decodeData, decodeHeader, decodeSteps, encodeData, encodeSteps, sumOf } from "./snapshot.ts"
 
 const array = fc.oneof(fc.float32Array({ noNaN: true, maxLength: 9 }), fc.uint8Array({ maxLength: 9 }))
 const value = fc.record({
@@ -17,6 +17,27 @@ test("encoding and decoding give the same data", () => {
       expect(decodeData(encodeData(data))).toEqual(data)
     }),
   )
+})
+
+/** The result of steps, and how many they were. */
+function counted<T>(steps: Generator<undefined, T, void>): [result: T, steps: number] {
+  for (let count = 1; ; count++) {
+    const { done, value } = steps.next()
+    if (done) return [value, count]
+  }
+}
+
+test("large data takes several steps each way, small data one", () => {
+  const large = new Uint8Array(100 * 1024 * 1024)
+  for (let at = 0; at < large.length; at += 4099) large[at] = at
+  const [bytes, writing] = counted(encodeSteps({ large, small: Float32Array.of(1) }))
+  const [data, reading] = counted(decodeSteps(bytes))
+  expect([writing, reading]).toEqual([3, 3]) // arrays are moved, and summed
+  const read = data as { readonly large: Uint8Array; readonly small: Float32Array }
+  expect([Buffer.compare(read.large, large), read.small]).toEqual([0, Float32Array.of(1)])
+  bytes[bytes.length - 8]! ^= 1
+  expect(() => decodeData(bytes)).toThrow("damaged or missing data")
+  expect(counted(encodeSteps({ small: large.subarray(0, 1000) }))[1]).toBe(1)
 })
 
 test("damage and cuts anywhere are told", () => {

@@ -2,5 +2,5 @@ export { BackendError, CheckpointError, ConfigError, errorText, InputError, Omni
 export { exactJson } from "./exact-json.ts"
 export { invariant } from "./invariant.ts"
 export { createRandom } from "./random.ts"
-export { inSteps, runAtOnce, runSteps, type Steps } from "./steps.ts"
+export { bytesPerStep, inSteps, runAtOnce, runSteps, type Steps } from "./steps.ts"
 export { durationText, sizeText } from "./units.ts"

@@ -20,6 +20,20 @@ export function runAtOnce<T>(steps: Generator<unknown, T, void>): T {
   }
 }
 
+/** Bytes that are moved in one step: about 50 ms. */
+const STEP_BYTES = 96 * 1024 * 1024
+
+/** Cuts the moving of much memory into steps. @returns told of what was moved, whether it is enough for one step */
+export function bytesPerStep(): (bytes: number) => boolean {
+  let moved = 0
+  return (bytes) => {
+    moved += bytes
+    if (moved < STEP_BYTES) return false
+    moved = 0
+    return true
+  }
+}
+
 /** Steps inside a generator that yields values as well: each is a step without one. Left early, the steps end too. */
 export async function* inSteps<T>(steps: Steps<T>): AsyncGenerator<undefined, T, void> {
   try {
