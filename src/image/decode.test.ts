@@ -195,6 +195,20 @@ describe("bad files", () => {
     )
   })
 
+  test.each([
+    ["\0\0\0\x18ftypheic\0\0\0\0", "HEIC, as telephones take photos (save it as JPEG first)"],
+    ["BM\x36\x10\0\0\0\0\0\0\x36\0\0\0\x28\0", "BMP (save it as JPEG first)"],
+    ["\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000 (save it as JPEG first)"],
+    ["\xff\x0a\x10\x20", "JPEG XL (save it as JPEG first)"],
+    ["%PDF-1.4", "PDF (save it as JPEG first)"],
+    ["\0\0\0\x18ftypisom\0\0\0\0", "MP4 or a format of its kind (give a picture out of it)"],
+    ["BMW, a text", "11 bytes that begin with 42 4d 57 2c 20 61 20 74 (convert it first)"],
+  ])("a known format that is not decoded: %j", async (start, got) => {
+    await expect(decode(Buffer.from(start, "latin1"))).rejects.toThrow(
+      new InputError(`photo: expected a JPEG, PNG, WebP, GIF, TIFF or AVIF file, got ${got}`),
+    )
+  })
+
   test.each<[string, (image: Sharp) => Sharp]>([
     ["PNG", (image) => image.png()],
     ["JPEG", (image) => image.jpeg()],

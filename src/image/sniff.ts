@@ -10,18 +10,47 @@ export type ImageFormat = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif"
 /** For error texts. */
 export const FORMAT_NAMES = "JPEG, PNG, WebP, GIF, TIFF or AVIF"
 
-/** Text at an offset; latin-1. The first match wins. */
-const SIGNATURES: readonly { readonly format: ImageFormat; readonly offset: number; readonly text: string }[] = [
-  { format: "jpeg", offset: 0, text: "\xff\xd8\xff" },
-  { format: "png", offset: 0, text: "\x89PNG\r\n\x1a\n" },
-  { format: "gif", offset: 0, text: "GIF8" },
-  { format: "webp", offset: 8, text: "WEBP" },
-  { format: "tiff", offset: 0, text: "II*\0" },
-  { format: "tiff", offset: 0, text: "MM\0*" },
-  { format: "tiff", offset: 0, text: "II+\0" }, // files over 4 GB
-  { format: "tiff", offset: 0, text: "MM\0+" },
-  { format: "avif", offset: 4, text: "ftyp" },
+/** Text at an offset; latin-1. */
+type Signature<Name> = { readonly name: Name; readonly offset: number; readonly text: string }
+
+/** The first match wins. AVIF shares its container with MP4 and HEIC: its brand decides. */
+const SIGNATURES: readonly Signature<ImageFormat>[] = [
+  { name: "jpeg", offset: 0, text: "\xff\xd8\xff" },
+  { name: "png", offset: 0, text: "\x89PNG\r\n\x1a\n" },
+  { name: "gif", offset: 0, text: "GIF8" },
+  { name: "webp", offset: 8, text: "WEBP" },
+  { name: "tiff", offset: 0, text: "II*\0" },
+  { name: "tiff", offset: 0, text: "MM\0*" },
+  { name: "tiff", offset: 0, text: "II+\0" }, // files over 4 GB
+  { name: "tiff", offset: 0, text: "MM\0+" },
+  { name: "avif", offset: 4, text: "ftypavif" },
+  { name: "avif", offset: 4, text: "ftypavis" },
+  { name: "avif", offset: 4, text: "ftypmif1" },
 ]
+
+/** Pictures that are known, but not decoded. */
+const FOREIGN: readonly Signature<string>[] = [
+  ...["heic", "heix", "heim", "heis", "hevc", "hevx"].map((brand) => {
+    return { name: "HEIC, as telephones take photos", offset: 4, text: `ftyp${brand}` }
+  }),
+  { name: "JPEG XL", offset: 0, text: "\xff\x0a" },
+  { name: "JPEG XL", offset: 4, text: "JXL " },
+  { name: "JPEG 2000", offset: 4, text: "jP  " },
+  { name: "Photoshop", offset: 0, text: "8BPS" },
+  { name: "PDF", offset: 0, text: "%PDF" },
+]
+
+const found = <Name>(bytes: Uint8Array, signatures: readonly Signature<Name>[]): Name | undefined =>
+  signatures.find(({ offset, text }) => textAt(bytes, offset, text.length) === text)?.name
+
+const textAt = (bytes: Uint8Array, offset: number, length: number): string =>
+  String.fromCharCode(...bytes.subarray(offset, offset + length))
+
+function foreignFormat(bytes: Uint8Array): string | undefined {
+  // Two letters alone are no sign; the four bytes behind the size are 0 in every bitmap.
+  if (textAt(bytes, 0, 2) === "BM" && textAt(bytes, 6, 4) === "\0\0\0\0") return "BMP"
+  return found(bytes, FOREIGN)
+}
 
 /**
  * Format of an image file.
@@ -33,21 +62,17 @@ export function sniffFormat(bytes: Uint8Array, where: string): ImageFormat {
   if (bytes.length === 0) {
     throw new InputError(`${where}: expected a ${FORMAT_NAMES} file, got 0 bytes (check where the file comes from)`)
   }
-  for (const { format, offset, text } of SIGNATURES) {
-    if (String.fromCharCode(...bytes.subarray(offset, offset + text.length)) === text) return format
-  }
+  const format = found(bytes, SIGNATURES)
+  if (format !== undefined) return format
+  const fail = (got: string) => new InputError(`${where}: expected a ${FORMAT_NAMES} file, got ${got}`)
+  const foreign = foreignFormat(bytes)
+  if (foreign !== undefined) throw fail(`${foreign} (save it as JPEG first)`)
+  if (textAt(bytes, 4, 4) === "ftyp") throw fail("MP4 or a format of its kind (give a picture out of it)")
   const start = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ")
-  throw new InputError(
-    `${where}: expected a ${FORMAT_NAMES} file, got ${bytes.length} bytes that begin with ${start} (convert it first)`,
-  )
+  throw fail(`${bytes.length} bytes that begin with ${start} (convert it first)`)
 }
 
-/** True for the first bytes of a picture. AVIF shares its container with MP4: there the brand decides. */
+/** True for the first bytes of a picture, also of one that is not decoded: what is wrong with it, {@link sniffFormat} tells. */
 export function isImage(start: Uint8Array): boolean {
-  try {
-    const format = sniffFormat(start, "")
-    return format !== "avif" || /^(avif|avis|mif1)$/.test(String.fromCharCode(...start.subarray(8, 12)))
-  } catch {
-    return false // no image: ffprobe says what it is
-  }
+  return found(start, SIGNATURES) !== undefined || foreignFormat(start) !== undefined
 }

@@ -158,6 +158,14 @@ describe.each(["gif", "webp"] as const)("a moving %s", (format) => {
   })
 })
 
+test("a picture that is not decoded is told as one, not as sound or a video", async () => {
+  const photo = join(folder, "IMG_1.HEIC")
+  writeFileSync(photo, Buffer.from("\0\0\0\x18ftypheic\0\0\0\0mif1heic", "latin1"))
+  const message = /IMG_1\.HEIC: expected a JPEG.*, got HEIC, as telephones take photos \(save it as JPEG first\)$/
+  await expect(openVideo(photo)).rejects.toThrow(message)
+  await expect(readPictureOrSound(photo, { source: "content" })).rejects.toThrow(message)
+})
+
 test("a damaged image names its file when it is reached", async () => {
   const frames = join(folder, "damaged")
   mkdirSync(frames)
