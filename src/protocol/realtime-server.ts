@@ -121,7 +121,8 @@ export const serverEventSchema = z.discriminatedUnion("type", [
   }),
   /**
    * What the model remembers is not all that was said: `compacted`, the oldest part was forgotten; `rebuilt`, it was read
-   * again from words and kept sound; `restored`, it goes on from a saved state; `input_dropped`, sound came too fast.
+   * again from words and kept sound; `restored`, it goes on from a saved state; `input_dropped`, sound came too
+   * fast, or another call could be given the latest minute of long speech alone.
    */
   event("omni.context.changed", { reason: z.enum(["compacted", "rebuilt", "restored", "input_dropped"]) }),
   /** The server is full: so many wait before this connection (`position` 0 is next), so many in all. Asked for by `queue=true`. */

@@ -2,7 +2,7 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { concatPcm, resample } from "../audio/index.ts"
-import { Ears, UNIT_SAMPLES } from "./ears.ts"
+import { Ears, type Heard, UNIT_SAMPLES } from "./ears.ts"
 
 const RATES = [8000, 16_000, 24_000, 44_100, 48_000]
 const seconds = (count: number, level = 0) => new Float32Array(count * UNIT_SAMPLES).fill(level)
@@ -144,6 +144,37 @@ describe("the last frame of a question", () => {
     expect(ears.data.ready.length).toBe(2)
     ears.take({ pcm: seconds(0.1) })
     expect(ears.endTurn("hand")).toBe(2)
+  })
+})
+
+describe("a question that was found in the sound", () => {
+  const frame = { width: 1, height: 1, data: new Uint8Array(3) }
+  const asked = (...behind: Heard[]) => {
+    const ears = new Ears(UNIT_SAMPLES)
+    ears.take({ pcm: seconds(1.5) })
+    ears.endTurn("sound")
+    for (const one of behind) ears.take(one)
+    const turn = ears.askedTurn()
+    expect(ears.askedTurn()).toBe(turn) // asked again, it is the same
+    const end = ears.data.ready.findIndex(({ turnEnd }) => turnEnd?.turn === turn)
+    return ears.data.ready.slice(2, end + 1).map(({ turnEnd: _, ...item }) => item)
+  }
+
+  test("has what was typed and shown behind it, and no sound that came later", () => {
+    expect(asked()).toEqual([])
+    expect(asked({ text: "a" }, { text: "b" })).toEqual([{ text: "a" }, { text: "b" }, {}])
+    expect(asked({ frame })).toEqual([{ frame }])
+    expect(asked({ pictures: [frame], text: "a" })).toEqual([{ frame }, { text: "a" }, {}])
+    expect(asked({ pcm: seconds(2) }, { frame })).toEqual([])
+    expect(asked({ text: "a" }, { pcm: seconds(0.5) })).toEqual([{ text: "a" }, {}])
+  })
+
+  test("was answered: nothing is asked any more", () => {
+    const ears = new Ears(UNIT_SAMPLES)
+    ears.take({ pcm: seconds(1) })
+    ears.answer(ears.endTurn("sound"))
+    ears.take({ text: "a" })
+    expect(ears.askedTurn()).toBeUndefined()
   })
 })
 

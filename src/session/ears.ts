@@ -93,12 +93,18 @@ export class Ears {
     return found > answered ? found : undefined
   }
 
-  /** The turn that an answer is asked for, where one was found: with what was typed behind it, which is part of the question. */
+  /**
+   * The turn that an answer is asked for, where one was found: with what was typed behind it, or shown before more sound came,
+   * which is part of the question.
+   */
   askedTurn(): number | undefined {
     const { foundTurn } = this
     if (foundTurn === undefined) return undefined
+    const end = this.ready.findIndex(({ turnEnd }) => turnEnd?.turn === foundTurn)
+    const isQuiet = this.rest.length === 0 && !this.ready.slice(end + 1).some(({ pcm }) => pcm)
+    if (this.frame && isQuiet) return this.endTurn("sound")
     const typed = this.ready.findLastIndex(({ text }) => text !== undefined)
-    if (typed <= this.ready.findIndex(({ turnEnd }) => turnEnd?.turn === foundTurn)) return foundTurn
+    if (typed <= end) return foundTurn
     const turn = this.marks.ended + 1
     this.marks = { ...this.marks, ended: turn, found: turn }
     const { lastFrame } = this
