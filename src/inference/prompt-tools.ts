@@ -2,7 +2,7 @@
  * @file Tools and their calls in prompts. What they say comes from outside, so special strings in it must not act, while those
  * that the checkpoint's template writes around it do.
  */
-import { argumentData, IM_END } from "../tokenizer/index.ts"
+import { argumentData, IM_END, isMarkedNumber } from "../tokenizer/index.ts"
 import { ConfigError } from "../util/index.ts"
 import type { ContentItem, PromptParts } from "./prompt-content.ts"
 
@@ -19,9 +19,9 @@ export function textsIn(value: unknown): string[] {
 /** Members of the structure around tools and calls: templates look for them by name. */
 const STRUCTURE = new Set(["type", "function", "name", "description", "parameters", "arguments"])
 
-/** The same data with other texts. */
+/** The same data with other texts; numbers, also marked ones, are none. */
 export function mapTexts(value: unknown, change: (text: string) => string): unknown {
-  if (typeof value === "string") return change(value)
+  if (typeof value === "string") return isMarkedNumber(value) ? value : change(value)
   if (Array.isArray(value)) return value.map((item) => mapTexts(item, change))
   if (typeof value !== "object" || value === null) return value
   return Object.fromEntries(

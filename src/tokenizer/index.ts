@@ -18,6 +18,7 @@ export {
 } from "./chat-template.ts"
 export { readTokenizer, readTtsTokenizer, type TextFiles, TTS_TOKENIZER_FOLDER } from "./files.ts"
 export { type PlainTextGuard, plainTextGuard } from "./plain-text.ts"
+export { isMarkedNumber } from "./python-numbers.ts"
 export {
   ADDED_TOKENS,
   AUDIO_END,

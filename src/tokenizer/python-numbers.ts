@@ -5,9 +5,11 @@
  */
 import { exactJson } from "../util/index.ts"
 
-/** A character of no meaning before and after a number's text. */
-const MARK = "\u{f0f1}"
-const MARKED = new RegExp(`"${MARK}([^"${MARK}]*)${MARK}"|${MARK}([^"${MARK}]*)${MARK}`, "g")
+/** Before and after a number's text: no character, and so in no text that anybody wrote. */
+const MARK = "\u{ffff}"
+const NUMBER = `${MARK}(-?(?:\\d|Infinity)[\\d.e+-]*)${MARK}`
+const MARKED = new RegExp(`"${NUMBER}"|${NUMBER}`, "g")
+const WHOLE = new RegExp(`^${NUMBER}$`)
 
 /** Strings and numbers of a JSON text. */
 const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
@@ -32,6 +34,9 @@ export function markNumbers(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, markNumbers(member)]))
 }
+
+/** Whether a string stands for a number: nothing may be added to it. */
+export const isMarkedNumber = (text: string): boolean => text.startsWith(MARK) && WHOLE.test(text)
 
 /** A rendered text with its numbers. */
 export function revealNumbers(text: string): string {
