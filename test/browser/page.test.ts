@@ -251,6 +251,9 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
       // A block of code is one before it is closed.
       await page.locator(".markdown pre", { hasText: "greet" }).waitFor()
       await page.getByText("Done.").waitFor()
+      await button("Send").waitFor()
+      const log = page.locator(".chat-log")
+      expect(await log.evaluate((one) => one.scrollHeight - one.scrollTop - one.clientHeight)).toBeLessThan(2)
       const answer = page.locator(".markdown")
       expect(await answer.locator("strong").allTextContents()).toEqual(["bold", "注意：", "加粗。", "tested"])
       expect(await answer.locator("ol > li").count()).toBe(2)
@@ -272,7 +275,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
       // Wide tables and code scroll by themselves, not the page.
       const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
       expect(width).toBeLessThanOrEqual(0)
-      expect(await page.locator(".chat-log").evaluate((log) => log.scrollWidth - log.clientWidth)).toBe(0)
+      expect(await log.evaluate((one) => one.scrollWidth - one.clientWidth)).toBe(0)
       await screenshots("chat-markdown")
       expect(elsewhere).toEqual([])
       if (phone !== sizes.at(-1)) await visitor!.leave(false)

@@ -6,11 +6,19 @@ import { useMessages } from "../i18n/index.ts"
 /** Keeps a scrolled list at its end, unless the person scrolled up. */
 export function useFollow<T extends HTMLElement>(content: unknown) {
   const element = useRef<T | null>(null)
-  const following = useRef(true)
+  const following = useRef<boolean>(true)
   // biome-ignore lint/correctness/useExhaustiveDependencies: new content is the reason to scroll.
   useEffect(() => {
     const { current } = element
-    if (current && following.current) current.scrollTop = current.scrollHeight
+    if (!current) return
+    const toEnd = () => {
+      if (following.current) current.scrollTop = current.scrollHeight
+    }
+    toEnd()
+    // Pictures that load, and words that are drawn later, make it longer still.
+    const growing = new ResizeObserver(toEnd)
+    if (current.lastElementChild) growing.observe(current.lastElementChild)
+    return () => growing.disconnect()
   }, [content])
   const onScroll = () => {
     const { current } = element
