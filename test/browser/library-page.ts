@@ -2,7 +2,7 @@
 
 import { readImage } from "../../src/media/index.web.ts"
 import { type ModelSource, Omni, OmniError, type OmniOptions } from "../../src/omni.web.ts"
-import { type Assets, begin, look, stopped, structured, take, talk, write } from "./library-scenes.ts"
+import { type Assets, begin, look, rates, stopped, structured, take, talk, write } from "./library-scenes.ts"
 
 const SCENES = { begin, look, write, structured, talk, stopped }
 export type SceneName = keyof typeof SCENES
@@ -66,6 +66,12 @@ export async function loadPicked(options: OmniOptions) {
 export async function pixels(name: string, behaviour: "live" | "reference") {
   const { width, height, data } = await readImage(await (await fetch(name)).blob(), { source: name, behaviour })
   return { width, height, data: Array.from(data) }
+}
+
+/** Loads a model and says how fast it is. */
+export async function measure(model: string, options: OmniOptions, tokens: number, speak: boolean) {
+  const { info } = await load(model, options)
+  return { loadMs: info.loadMs, ...(await rates(omni!, tokens, speak)) }
 }
 
 /** The same picture in all forms that pages have. */

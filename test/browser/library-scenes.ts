@@ -83,6 +83,32 @@ export async function talk(omni: AnyOmni, { speech, image }: Assets) {
   return { turns, answer, interruption, direct, restored: await goOn(again) }
 }
 
+export type Rates = {
+  readonly tokensPerSecond: number
+  /** Seconds of sound in a second; 0 where nothing was to be spoken. */
+  readonly speechRate: number
+  readonly firstSoundMs: number
+}
+
+/** How fast a model writes and speaks, after a first answer that warms it up. */
+export async function rates(omni: AnyOmni, tokens: number, speak: boolean): Promise<Rates> {
+  await said(omni.chat("Hello.", { ...GREEDY, maxNewTokens: 4, speak, seed: SEED }))
+  let began = 0
+  let tokensPerSecond = 0
+  for await (const event of omni.chat("Who are you?", { ...GREEDY, maxNewTokens: tokens })) {
+    if (event.type === "text-delta") began ||= performance.now()
+    if (event.type === "turn-end") tokensPerSecond = (1000 * (event.completionTokens - 1)) / (performance.now() - began)
+  }
+  if (!speak) return { tokensPerSecond, speechRate: 0, firstSoundMs: 0 }
+  const asked = performance.now()
+  let [firstSoundMs, soundMs] = [0, 0]
+  for await (const event of omni.chat("Who are you?", { ...GREEDY, speak: true, seed: SEED })) {
+    if (event.type === "audio-delta") firstSoundMs ||= performance.now() - asked
+    if (event.type === "turn-end") soundMs = event.audioMs
+  }
+  return { tokensPerSecond, speechRate: soundMs / (performance.now() - asked), firstSoundMs }
+}
+
 /** An answer that is stopped: the text that had come, and the error. */
 export async function stopped(omni: AnyOmni) {
   await using call = omni.call({ ...GREEDY, maxNewTokens: 400 })
