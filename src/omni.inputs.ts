@@ -25,6 +25,7 @@ export type InputReader<Picture, Recording> = {
 /** Copies bytes or pixels, which become plain bytes; undefined for anything else. */
 export function copyOfBytes(picture: unknown): Uint8Array | RgbImage | RgbaImage | undefined {
   if (picture instanceof Uint8Array) return new Uint8Array(picture)
+  if (picture instanceof ArrayBuffer) return new Uint8Array(picture.slice(0))
   const { data } = Object(picture) as { readonly data?: unknown }
   if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) return undefined
   const { width, height } = picture as RgbaImage

@@ -6,7 +6,7 @@
  */
 import { errorText, InputError } from "../util/index.ts"
 import { DEFAULT_MAX_PIXELS, type ImageBehaviour, type RgbaImage, type RgbImage, toRgb } from "./rgb-image.ts"
-import { FORMAT_NAMES, sniffFormat } from "./sniff.ts"
+import { FORMAT_NAMES, pictureFormat, sniffFormat } from "./sniff.ts"
 
 /**
  * Decodes the first frame of an image file.
@@ -17,7 +17,8 @@ export async function decodeImage(
   bytes: Uint8Array,
   { behaviour, source }: { readonly behaviour: ImageBehaviour; readonly source: string },
 ): Promise<RgbImage> {
-  const format = sniffFormat(bytes, source)
+  // Browsers decode more: all of them BMP, Safari the photos of its telephones.
+  const format = pictureFormat(bytes) ?? sniffFormat(bytes, source)
   const live = behaviour === "live"
   let bitmap: ImageBitmap
   try {

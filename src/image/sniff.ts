@@ -72,7 +72,8 @@ export function sniffFormat(bytes: Uint8Array, where: string): ImageFormat {
   throw fail(`${bytes.length} bytes that begin with ${start} (convert it first)`)
 }
 
-/** True for the first bytes of a picture, also of one that is not decoded: what is wrong with it, {@link sniffFormat} tells. */
-export function isImage(start: Uint8Array): boolean {
-  return found(start, SIGNATURES) !== undefined || foreignFormat(start) !== undefined
-}
+/** The format of a picture, also of one that is not decoded here: what is wrong with it, {@link sniffFormat} tells. */
+export const pictureFormat = (start: Uint8Array): string | undefined => found(start, SIGNATURES) ?? foreignFormat(start)
+
+/** True for the first bytes of a picture. */
+export const isImage = (start: Uint8Array): boolean => pictureFormat(start) !== undefined

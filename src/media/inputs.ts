@@ -13,7 +13,7 @@ import { readAudioFile } from "./open.ts"
 import { type PcmInput, type Reading, readPcm, readPixels } from "./raw.ts"
 
 /** A path, a `file:` URL, the bytes of a file, or the file itself. */
-export type FileInput = string | URL | Uint8Array | Blob
+export type FileInput = string | URL | Uint8Array | ArrayBuffer | Blob
 
 /** A picture: a file, or decoded 8-bit pixels (RGB or RGBA by their number; ImageData is one). */
 export type ImageInput = FileInput | RgbImage | RgbaImage
@@ -70,13 +70,35 @@ export async function readPictureOrSound(
   return { audio: await readSoundInput(input as AudioInput, reading) }
 }
 
+/** A letter alone is a drive. */
+const ADDRESS = /^([a-z][a-z\d+.-]+):/i
+
+/** More is no path on any system, but data. */
+const MAX_PATH_LENGTH = 4096
+
 function pathOf(input: unknown, source: string): string | undefined {
-  if (typeof input === "string") return input
+  if (typeof input === "string") {
+    const scheme = ADDRESS.exec(input.slice(0, 100))?.[1]?.toLowerCase()
+    if (scheme === "file") return filePathOf(input, source)
+    if (scheme === "data" || scheme === "blob" || scheme === "http" || scheme === "https") throw noFile(source, scheme)
+    if (input.length <= MAX_PATH_LENGTH) return input
+    throw new InputError(
+      `${source}: expected a path of at most ${MAX_PATH_LENGTH} characters, got ${input.length} (pass data as bytes)`,
+    )
+  }
   if (!(input instanceof URL)) return undefined
-  if (input.protocol !== "file:")
-    throw new InputError(`${source}: expected a file URL, got one of ${input.protocol} (fetch it, and pass its bytes)`)
+  if (input.protocol !== "file:") throw noFile(source, input.protocol.slice(0, -1))
+  return filePathOf(input, source)
+}
+
+function noFile(source: string, scheme: string): InputError {
+  const advice = scheme === "data" ? "decode it" : "fetch it"
+  return new InputError(`${source}: expected a file URL, got one of ${scheme}: (${advice}, and pass its bytes)`)
+}
+
+function filePathOf(url: string | URL, source: string): string {
   try {
-    return fileURLToPath(input)
+    return fileURLToPath(url)
   } catch (cause) {
     throw new InputError(`${source}: expected the URL of a file here, got one that is not: ${errorText(cause)}`, {
       cause,
@@ -86,5 +108,6 @@ function pathOf(input: unknown, source: string): string | undefined {
 
 async function bytesOf(input: unknown): Promise<Uint8Array | undefined> {
   if (input instanceof Blob) return new Uint8Array(await input.arrayBuffer())
+  if (input instanceof ArrayBuffer) return new Uint8Array(input)
   return input instanceof Uint8Array ? input : undefined
 }

@@ -10,7 +10,7 @@ import { errorText, InputError } from "../util/index.ts"
 import { type PcmInput, type Reading, readPcm, readPixels } from "./raw.ts"
 
 /** A file, or its bytes. */
-export type FileInput = Blob | Uint8Array
+export type FileInput = Blob | Uint8Array | ArrayBuffer
 
 /** A picture: a file, a bitmap (of a camera: `createImageBitmap(video)`), or pixels; ImageData is one. */
 export type ImageInput = FileInput | ImageBitmap | RgbImage | RgbaImage
@@ -117,6 +117,7 @@ function refuseAddress(input: unknown, source: string): void {
 
 async function bytesOf(input: unknown, source: string): Promise<Uint8Array | undefined> {
   if (input instanceof Uint8Array) return input
+  if (input instanceof ArrayBuffer) return new Uint8Array(input)
   if (!(input instanceof Blob)) return undefined
   try {
     return new Uint8Array(await input.arrayBuffer())
