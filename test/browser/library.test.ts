@@ -45,7 +45,7 @@ const pictures = new Map<string, Uint8Array>()
 let bundle: Bundle
 beforeAll(async () => {
   bundle = await bundleForBrowser("test/browser/library-page.ts", { asApplication: true })
-}, 60_000)
+}, 120_000)
 
 test("the bundle imports nothing that browsers lack", () => {
   expect(bundle.foreign.filter((line) => !line.startsWith("node_modules/"))).toEqual([])
@@ -80,7 +80,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     browser = await openChromium(chromium!, ["--autoplay-policy=no-user-gesture-required"])
     page = await newPage(false)
     node = await Omni.load(join(TINY, "checkpoint"), { device: "cpu", quantize: "none", threads: 1 })
-  }, 60_000)
+  }, 120_000)
   afterAll(async () => {
     await node?.close()
     await browser?.close()
