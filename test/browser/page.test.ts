@@ -103,7 +103,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     expect(Math.abs(sounding.length / 24 - cutMs)).toBeLessThan(250)
     expect(rms(sounding)).toBeCloseTo(0.3 / Math.SQRT2, 1)
     expect(rms(mic)).toBeGreaterThan(0.005)
-  }, 30_000)
+  }, 60_000)
 
   test("a video call shows and sends what the camera sees", async () => {
     await open("video")
@@ -133,7 +133,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.getByText("The camera is off.").waitFor()
     await button("Hang up").click()
     await status("Ready")
-  }, 25_000)
+  }, 60_000)
 
   test("push-to-talk by keyboard, and typing, are answered", async () => {
     await open("voice")
@@ -170,7 +170,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.keyboard.press("Enter")
     await until("the text", () => heard.texts.includes("In writing"))
     await until("another answer", () => heard.answers > answers + 1)
-  }, 20_000)
+  }, 60_000)
 
   test("a chat takes dropped pictures and sound, and reads its answer aloud", async () => {
     await open("chat")
@@ -235,7 +235,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await screenshots("chat-answer")
     const spoken = readWav(await saved("Save the sound"))
     expect([spoken.channels, spoken.sampleRateHz, rms(spoken.samples) > 0.1]).toEqual([1, 24_000, true])
-  }, 20_000)
+  }, 60_000)
 
   test("an answer in Markdown is drawn as it comes, fetches nothing, and its code can be copied", async () => {
     const sizes = [false, true]
@@ -280,7 +280,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
       expect(elsewhere).toEqual([])
       if (phone !== sizes.at(-1)) await visitor!.leave(false)
     }
-  }, 30_000)
+  }, 60_000)
 
   test("an unanswered message is asked again; files fit a telephone, and what was said of one goes with the message", async () => {
     await open("chat", { phone: true })
@@ -307,7 +307,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await page.getByText("I got 0 pictures and 3 sounds.").waitFor()
     expect(await page.locator(".message").count()).toBe(2)
     expect(server.heard.chats.slice(before).map(({ messages }) => messages.length)).toEqual([1])
-  }, 20_000)
+  }, 60_000)
 
   test("a voice is recorded, stored and chosen for the next call", async () => {
     await open("voice")
@@ -329,7 +329,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     expect(await page.getByLabel("Voice of the answers").inputValue()).toBe("default")
     const left = (await (await fetch(`${server.url}v1/audio/voices`)).json()) as { data: { id: string }[] }
     expect(left.data.filter(({ id }) => id.startsWith("voice_"))).toEqual([])
-  }, 20_000)
+  }, 60_000)
 
   test("a blocked microphone is told in words, and nothing connects", async () => {
     await open("voice", {
@@ -341,7 +341,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await status("Ready")
     expect(server.heard.calls.length).toBe(calls)
     await screenshots("refused")
-  }, 20_000)
+  }, 60_000)
 
   test("a server that goes away is waited for; one that is full has a line, and says when that is full too", async () => {
     await open("voice")
@@ -375,7 +375,7 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     await notice("The server is busy")
     server.heard.busy = false
     expect((await Promise.all(asked)).map((response) => response.status)).toEqual(Array(PLACES + WAITING).fill(200))
-  }, 30_000)
+  }, 60_000)
 
   test("the page speaks Chinese", async () => {
     await open("voice", { locale: "zh-CN" })
