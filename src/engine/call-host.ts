@@ -112,7 +112,7 @@ export class CallHost {
     // A request that is refused ends no turn.
     this.call.check(options ?? {})
     // What is found or pushed later belongs to the next answer.
-    const turn = this.call.askedTurn() ?? (this.call.listens ? undefined : this.call.endTurn())
+    const asked = this.call.ask()
     this.call.keep()
     this.stops.add(stop)
     try {
@@ -124,7 +124,7 @@ export class CallHost {
           if (event && isAnswer(event)) onAnswer(event)
           else if (event) this.onEvent(event)
         }
-        await this.queue.run(this.call.respond(options, turn), deliver, either)
+        await this.queue.run(this.call.respond(options, asked), deliver, either)
       }
       await this.inTurn(work, () => (stop.signal.aborted ? "quick" : "slow"))
     } finally {

@@ -39,14 +39,15 @@ function actionOf(one: OneCommand): CallAction {
   return one.do === "respond" ? { type: "respond", options: { speak: false, maxNewTokens: 3 } } : { type: one.do }
 }
 
-/** What is in the context after these commands and one more answer. */
-async function contextAfter(
+/** What is in the context after these commands and one more answer, and what the first answer was made for. */
+async function after(
   actions: readonly CallAction[],
   breaths: readonly number[] | undefined,
   options: CallOptions = {},
-): Promise<string> {
+): Promise<{ readonly context: string; readonly question: string }> {
   const next = hashedTokens(prompts.tokenizer, ["one", " two", "."], 5)
   const model = mockModel(prompts, next, { stepsPerPass: 4 })
+  const printed = (ids: readonly number[]) => ids.map((id) => (id < 0 ? "♪" : prompts.tokenizer.decode([id]))).join("")
   const parts = { model, voices: new VoiceCache(), now: () => 0, vad: loudVad }
   const call = await runSteps(Call.open(parts, { temperature: 0, repetitionPenalty: 1, ...options }))
   const hosted = new CallHost(call, new StepQueue(() => setImmediate()), () => {})
@@ -61,10 +62,7 @@ async function contextAfter(
   await Promise.all(running)
   await act({ type: "push", input: { text: "end" } })
   await act({ type: "respond", options: { speak: false, maxNewTokens: 1 } })
-  return model.seen
-    .at(-1)!
-    .map((id) => (id < 0 ? "♪" : prompts.tokenizer.decode([id])))
-    .join("")
+  return { context: printed(model.seen.at(-1)!), question: printed(model.seen[0]!) }
 }
 
 const none: number[] = new Array(12).fill(0)
@@ -84,7 +82,7 @@ const FOUND: [OneCommand[], number[]][] = [
   [[{ tenths: 10 }, { append: "user", text: "one" }, { do: "respond" }], none],
 ]
 
-/** Answers and clearing depend on what was listened to by then. */
+/** What is cleared, and what begins a turn beside an answer, depends on what was listened to by then. */
 const ofOrder = command.filter((one) => !("do" in one) || one.do === "keep")
 
 test.each(["always", "speech"] as const)("however fast they are sent to a call with turns: %s", async (perceive) => {
@@ -93,7 +91,21 @@ test.each(["always", "speech"] as const)("however fast they are sent to a call w
   await fc.assert(
     fc.asyncProperty(fc.array(ofOrder, { minLength: 2, maxLength: 8 }), breaths, async (commands, times) => {
       const actions = commands.map(actionOf)
-      expect(await contextAfter(actions, times, options)).toBe(await contextAfter(actions, undefined, options))
+      expect((await after(actions, times, options)).context).toBe((await after(actions, undefined, options)).context)
+    }),
+    { numRuns: Number(process.env.RUNS ?? 60) },
+  )
+})
+
+test.each(["always", "speech"] as const)("what comes behind a question is no part of it: %s", async (perceive) => {
+  const options: CallOptions = { turns: { silenceMs: 300, minSpeechMs: 64 }, perceive }
+  const some = fc.array(ofOrder, { maxLength: 4 })
+  const ask = actionOf({ do: "respond" })
+  await fc.assert(
+    fc.asyncProperty(some, some, async (before, behind) => {
+      const asked = [...before.map(actionOf), ask]
+      const { question } = await after([...asked, ...behind.map(actionOf)], none, options)
+      expect(question).toBe((await after(asked, none, options)).question)
     }),
     { numRuns: Number(process.env.RUNS ?? 60) },
   )
@@ -105,7 +117,7 @@ test.each([
 ] as const)("%s behind a turn that was found comes after all of it, and before its answer", async (_, one) => {
   const turn: OneCommand[] = [{ tenths: 12 }, { tenths: 5, isQuiet: true }]
   const actions = [...turn, one, { do: "respond" } as const].map(actionOf)
-  const context = await contextAfter(actions, undefined, { turns: { silenceMs: 300, minSpeechMs: 64 } })
+  const { context } = await after(actions, undefined, { turns: { silenceMs: 300, minSpeechMs: 64 } })
   const order = [context.lastIndexOf("♪"), context.indexOf(" three"), context.indexOf("assistant\n")]
   expect(order.every((at) => at > 0)).toBe(true)
   expect(order.toSorted((a, b) => a - b)).toEqual(order)
@@ -114,7 +126,7 @@ test.each([
 test("typed text that is kept stays, though the sound before it is cleared before it was listened to", async () => {
   const sound: OneCommand = { tenths: 12 }
   const actions = [sound, { say: " three" }, { do: "keep" }, sound, { do: "clear" }, { do: "clear" }] as const
-  const context = await contextAfter(actions.map(actionOf), none, { turns: {} })
+  const { context } = await after(actions.map(actionOf), none, { turns: {} })
   expect([context.includes(" three"), context.includes("♪")]).toEqual([true, false])
 })
 
@@ -123,7 +135,7 @@ test("however fast they are sent", { timeout: 100_000 }, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(command, { minLength: 2, maxLength: 8 }), breaths, async (commands, times) => {
       const actions = commands.map(actionOf)
-      expect(await contextAfter(actions, times)).toBe(await contextAfter(actions, undefined))
+      expect((await after(actions, times)).context).toBe((await after(actions, undefined)).context)
     }),
     { numRuns: Number(process.env.RUNS ?? 60), examples: FOUND },
   )

@@ -150,9 +150,18 @@ export class Call {
     return this.gate?.place() ?? { item: this.ears.latest, isReached: true }
   }
 
-  /** The latest turn that was found in the sound, is over and has no answer; with what was typed behind it. */
-  askedTurn(): number | undefined {
-    return this.ears.askedTurn()
+  /**
+   * An answer is asked for: to the latest turn that was found in the sound, with what was typed behind it, or else to all that
+   * was pushed so far, which ends a turn. @returns where its number will be once that was listened to, perhaps at once
+   */
+  ask(): { readonly turn: number | undefined } {
+    const asked: { turn: number | undefined } = { turn: undefined }
+    const end = () => {
+      asked.turn = this.ears.askedTurn() ?? this.endTurn()
+    }
+    if (this.gate) this.gate.place(end)
+    else end()
+    return asked
   }
 
   /**
@@ -192,13 +201,13 @@ export class Call {
 
   /**
    * Answers the user's turn: the one that was found in the sound, or else all that was pushed, which ends it.
-   * @param turn the turn that was over when the answer was asked for; what comes later belongs to the next
+   * @param asked says which turn, as {@link ask} gave it; what comes later belongs to the next
    * @throws InputError for wrong options or an item that cannot be read, which is gone then; ConfigError when the model
    * cannot speak
    */
   async *respond(
     options: RespondOptions = {},
-    turn: number | undefined = this.askedTurn(),
+    asked: { readonly turn: number | undefined } = this.ask(),
   ): AsyncGenerator<AnswerEvent | CallEvent | undefined, void, void> {
     const { model, now } = this.parts
     const { speak, merged } = this.check(options)
@@ -207,7 +216,7 @@ export class Call {
     const cached = this.conversation.length
     this.conversation.unmark()
     yield* this.listen()
-    yield* this.reader.turn(turn ?? this.endTurn())
+    yield* this.reader.turn(asked.turn ?? this.endTurn())
     if (options.instructions) {
       const message = { role: "user" as const, content: [{ plain: `\n${options.instructions}` }] }
       yield* inSteps(this.conversation.read([message], { room: this.reader.room }))
@@ -327,8 +336,8 @@ export class Call {
     return saveCall(this.parts.model, { conversation, ears, answers, began, gate: this.gate?.data })
   }
 
-  /** Ends the turn by hand. @returns its number, for {@link respond} */
-  endTurn(): number {
+  /** Ends the turn by hand. @returns its number */
+  private endTurn(): number {
     // With turns the sound goes on: nothing may be taken out of the resampler.
     if (this.gate) this.gate.release()
     else this.ears.flush()

@@ -41,7 +41,7 @@ const MAX_INCOMING_SAMPLES = 60 * UNIT_SAMPLES
 const POST_ROLL_WINDOWS = 6
 
 /** Input that waits to be listened to, or the place of a message in it. */
-type Incoming = Heard & { readonly place?: Place }
+type Incoming = Heard & { readonly place?: Place; readonly reached?: () => void }
 
 const hasContent = ({ pictures, pcm, frame, text, place }: Incoming): boolean =>
   [pictures, pcm, frame, text, place].some((part) => part !== undefined)
@@ -97,11 +97,11 @@ export class TurnGate {
     return { ...this.state, incoming: this.state.incoming.filter(({ place }) => place === undefined) }
   }
 
-  /** A place behind what was pushed so far. */
-  place(): Place {
+  /** A place behind what was pushed so far. @param reached called when all before it was listened to, perhaps at once */
+  place(reached: () => void = () => undefined): Place {
     const place: Place = { item: undefined, isReached: false }
-    if (this.isBehind) this.state.incoming = [...this.state.incoming, { place }]
-    else this.give({ place })
+    if (this.isBehind) this.state.incoming = [...this.state.incoming, { place, reached }]
+    else this.give({ place, reached })
     return place
   }
 
@@ -287,9 +287,10 @@ export class TurnGate {
     if (pcm.length > 0) this.give({ pcm })
   }
 
-  private give({ place, ...heard }: Incoming): void {
+  private give({ place, reached, ...heard }: Incoming): void {
     this.droppedMs += this.ears.take(heard)
     if (place) Object.assign(place, { item: this.ears.latest, isReached: true } satisfies Place)
+    reached?.()
   }
 
   private droppings(): CallEvent[] {
