@@ -13,7 +13,7 @@ test("names with escapes are read right, whatever was parsed before", () => {
 
 test("equals JSON.parse of what JSON.stringify wrote, escaped in every way", () => {
   const name = fc.string({
-    unit: fc.constantFrom("a", "b", "\\", '"', "\n", "u", "n", "é", "中", "\ue000", "\ud83d", "😀"),
+    unit: fc.constantFrom("a", "b", "1", "\\", '"', "\n", "u", "n", "é", "中", "\ue000", "\ud83d", "😀"),
     maxLength: 4,
   })
   const { value } = fc.letrec<{ value: unknown }>((tie) => ({
@@ -43,6 +43,19 @@ test("members keep their order, the last of two names counts, and __proto__ is a
     ["__proto__", { c: 4 }],
   ])
   expect("c" in value).toBe(false)
+})
+
+test("of two names the last counts, however they are written", () => {
+  const forms = ['"1"', '"\\u0031"', '"\\n"', '"\\u000a"', '"\\u000A"', '"\\ue000"', '"\\u0061"', '"a"', '"\\ue0000"']
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...forms), { maxLength: 8 }), (names) => {
+      const members = names.map((name, i) => `${name}:${i}`)
+      // Pairs cannot be read wrong, which names of objects may be.
+      const wanted = Object.fromEntries(names.map((name, i) => [JSON.parse(name) as string, i]))
+      expect(JSON.stringify(exactJson(`{${members.join()}}`))).toBe(JSON.stringify(wanted))
+    }),
+    { numRuns: 500 },
+  )
 })
 
 test.each(["", "{", '{"\\x":1}', '{"\\', '{"a\\"', '{"\\u12":1}', '{"\\n":1}]', "{'\\n':1}"])("refuses %j", (text) => {

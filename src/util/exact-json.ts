@@ -4,46 +4,78 @@
  * `{"a":1,"\n":2}` is read as a backslash. Anyone's text can so change how somebody else's is read. Objects with more than
  * 128 names, such as vocabularies, do not suffer, and strings never do.
  */
+import { unusedCharacter } from "./private-use.ts"
 
 const QUOTE = 0x22
 const COLON = 0x3a
 const BACKSLASH = 0x5c
-
-/** Characters of no meaning, one of which begins the names that stand for others while a text is parsed. */
-const PRIVATE_USE = [0xe000, 0xf8ff] as const
 
 /**
  * The value of a JSON text.
  * @throws SyntaxError as `JSON.parse`; RangeError for names with escapes below thousands of levels
  */
 export function exactJson(text: string): unknown {
-  const escaped = escapedNames(text)
-  const mark = escaped.length > 0 ? unusedIn(text) : undefined
+  const mark = escapedNames(text).next().done ? undefined : unusedCharacter([text])
   if (mark === undefined) return JSON.parse(text)
   try {
-    const names = new Map<string, string>()
-    let renamed = ""
+    const standIns = new StandIns(mark)
+    const renamed: string[] = []
     let done = 0
-    for (const { start, end } of escaped) {
-      const name = `${mark}${names.size}`
-      names.set(name, JSON.parse(text.slice(start, end)) as string) // strings, unlike names, are always read right
-      renamed += `${text.slice(done, start)}"${name}"`
+    for (const { start, end } of escapedNames(text)) {
+      renamed.push(text.slice(done, start), standIns.of(text.slice(start, end)))
       done = end
     }
-    return underOwnNames(JSON.parse(renamed + text.slice(done)), names)
+    renamed.push(text.slice(done))
+    return underOwnNames(JSON.parse(renamed.join("")), standIns.names)
   } catch (error) {
     JSON.parse(text) // says where this text is wrong
     throw error
   }
 }
 
+/** Names without escapes for those that have some: written plainly, or where that cannot be, under a mark and a number. */
+class StandIns {
+  /** What stands in for which name. */
+  readonly names = new Map<string, string>()
+  readonly #mark: string
+  /** By how the name was written, and by the name as JSON: each name has one, so that the last of two counts. */
+  readonly #found = new Map<string, string>()
+
+  constructor(mark: string) {
+    this.#mark = mark
+  }
+
+  /** @param raw a name with its quotes */
+  of(raw: string): string {
+    let standIn = this.#found.get(raw)
+    if (standIn === undefined) {
+      const name = JSON.parse(raw) as string // strings, unlike names, are always read right
+      const json = JSON.stringify(name)
+      const isPlain = !json.includes("\\") && !name.startsWith(this.#mark)
+      standIn = isPlain ? json : (this.#found.get(json) ?? this.#create(name))
+      this.#found.set(raw, standIn).set(json, standIn)
+    }
+    return standIn
+  }
+
+  #create(name: string): string {
+    const standIn = `${this.#mark}${this.names.size}`
+    this.names.set(standIn, name)
+    return `"${standIn}"`
+  }
+}
+
 type Range = { readonly start: number; readonly end: number }
 
 /** The names of objects that have an escape, with their quotes. */
-function escapedNames(text: string): Range[] {
-  const names: Range[] = []
-  if (!text.includes("\\")) return names
-  for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at + 1)) {
+function* escapedNames(text: string): Generator<Range, void, void> {
+  if (!text.includes("\\")) return
+  for (const string of jsonStrings(text)) if (string.hasEscape && isName(text, string.end)) yield string
+}
+
+/** The strings of a JSON text, with their quotes: one after the other, since patterns run out of stack in long ones. */
+export function* jsonStrings(text: string): Generator<Range & { readonly hasEscape: boolean }, void, void> {
+  for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at)) {
     const start = at
     let hasEscape = false
     for (at++; at < text.length && text.charCodeAt(at) !== QUOTE; at++) {
@@ -51,9 +83,9 @@ function escapedNames(text: string): Range[] {
       hasEscape = true
       at++
     }
-    if (hasEscape && isName(text, at + 1)) names.push({ start, end: at + 1 })
+    at++
+    yield { start, end: at, hasEscape }
   }
-  return names
 }
 
 /** A string is a name when a colon follows, perhaps after white space. */
@@ -61,14 +93,6 @@ function isName(text: string, end: number): boolean {
   let at = end
   while (text.charCodeAt(at) <= 0x20) at++
   return text.charCodeAt(at) === COLON
-}
-
-function unusedIn(text: string): string | undefined {
-  for (let code = PRIVATE_USE[0]; code <= PRIVATE_USE[1]; code++) {
-    const mark = String.fromCharCode(code)
-    if (!text.includes(mark)) return mark
-  }
-  return undefined
 }
 
 function underOwnNames(value: unknown, names: ReadonlyMap<string, string>): unknown {

@@ -1,6 +1,7 @@
 export { BackendError, CheckpointError, ConfigError, errorText, InputError, OmniError, ShapeError } from "./errors.ts"
-export { exactJson } from "./exact-json.ts"
+export { exactJson, jsonStrings } from "./exact-json.ts"
 export { invariant } from "./invariant.ts"
+export { unusedCharacter } from "./private-use.ts"
 export { createRandom } from "./random.ts"
 export { bytesPerStep, inSteps, runAtOnce, runSteps, type Steps } from "./steps.ts"
 export { durationText, sizeText } from "./units.ts"
