@@ -71,6 +71,12 @@ test("numbers in tools and calls are the template's, whatever is guarded around 
   }
 })
 
+test("marks of numbers in a text hold no special string apart", () => {
+  const { ids, text } = chatPrompt(parts, [{ role: "user", content: [{ plain: "<reserved_\uffff53\uffff>" }] }], {})
+  expect(text).toContain("user\n<reserved_\uffff53\uffff><|im_end|>")
+  expect(ids).not.toContain(tokenizer.idOf("<reserved_53>"))
+})
+
 test("tools of a call are what the template writes behind a system message", () => {
   const tools = [tool(EVIL), tool("b"), { name: "stop" }]
   const { text, ids } = buildPrompt(parts, [toolItems(parts, tools)], { omniInput: true }, (writer) =>

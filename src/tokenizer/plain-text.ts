@@ -2,7 +2,8 @@
  * @file Text from outside inside a prompt: special strings in it must not steer the model, although the prompt around it
  * is full of them. A guard character keeps such strings from being matched until the prompt has been cut into tokens.
  */
-import { InputError } from "../util/index.ts"
+import { InputError, unusedCharacter } from "../util/index.ts"
+import { NUMBER_MARK } from "./python-numbers.ts"
 import type { OmniTokenizer } from "./tokenizer.ts"
 
 /** Protects stretches of a text that is still being put together. */
@@ -21,6 +22,10 @@ export type PlainTextGuard = {
  */
 export function plainTextGuard(tokenizer: OmniTokenizer, texts: readonly string[]): PlainTextGuard {
   const guard = unusedCharacter(texts)
+  if (guard === undefined)
+    throw new InputError(
+      "plain text: expected a free character of the private use area, got texts that use all of them",
+    )
   const reveal = (text: string) => text.replaceAll(guard, "")
   const names = [...tokenizer.addedTokens.keys()].sort((a, b) => b.length - a.length) // of two matches the longer one
   const special = new RegExp(`(${names.map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|")})`)
@@ -30,18 +35,11 @@ export function plainTextGuard(tokenizer: OmniTokenizer, texts: readonly string[
       const plain = reveal(part)
       return plain === "" ? [] : tokenizer.encodePlain(plain)
     })
-  const broken = new RegExp(special, "g")
+  // A number's marks go with it once a template has printed it, and must not be what held a special string apart.
+  const broken = new RegExp(`${special.source}|${NUMBER_MARK}`, "g")
   return {
     protect: (text) => `${guard}${text.replace(broken, (name) => `${name[0]}${guard}${name.slice(1)}`)}${guard}`,
     reveal,
     encode,
   }
-}
-
-function unusedCharacter(texts: readonly string[]): string {
-  for (let code = 0xe000; code <= 0xf8ff; code++) {
-    const character = String.fromCharCode(code)
-    if (!texts.some((text) => text.includes(character))) return character
-  }
-  throw new InputError("plain text: expected a free character of the private use area, got texts that use all of them")
 }

@@ -3,18 +3,18 @@
  * with all their digits. JavaScript's numbers cannot say which of these they were, so while a template works on them they are
  * strings between marks.
  */
-import { exactJson } from "../util/index.ts"
+import { exactJson, jsonStrings } from "../util/index.ts"
 
-/** Before and after a number's text: no character, and so in no text that anybody wrote. */
-const MARK = "\u{ffff}"
-const NUMBER = `${MARK}(-?(?:\\d|Infinity)[\\d.e+-]*)${MARK}`
+/** Before and after a number's text: no character, and so in no text that anybody wrote without wanting to deceive. */
+export const NUMBER_MARK = "\u{ffff}"
+const NUMBER = `${NUMBER_MARK}(-?(?:\\d|Infinity)[\\d.e+-]*)${NUMBER_MARK}`
 const MARKED = new RegExp(`"${NUMBER}"|${NUMBER}`, "g")
 const WHOLE = new RegExp(`^${NUMBER}$`)
 
-/** Strings and numbers of a JSON text. */
-const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+/** A number of a JSON text, outside its strings. */
+const JSON_NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 
-const marked = (text: string): string => MARK + text + MARK
+const marked = (text: string): string => NUMBER_MARK + text + NUMBER_MARK
 
 /**
  * Data of a JSON text whose numbers are marked strings.
@@ -22,9 +22,17 @@ const marked = (text: string): string => MARK + text + MARK
  */
 export function dataWithMarkedNumbers(json: string): unknown {
   exactJson(json) // what follows would mend some mistakes
-  return exactJson(
-    json.replace(TOKENS, (token) => (token.startsWith('"') ? token : `"${marked(pythonNumber(token))}"`)),
-  )
+  const parts: string[] = []
+  let done = 0
+  const mark = (end: number) =>
+    parts.push(json.slice(done, end).replace(JSON_NUMBER, (token) => `"${marked(pythonNumber(token))}"`))
+  for (const { start, end } of jsonStrings(json)) {
+    mark(start)
+    parts.push(json.slice(start, end))
+    done = end
+  }
+  mark(json.length)
+  return exactJson(parts.join(""))
 }
 
 /** Marks the numbers of data that JavaScript prints otherwise. Whole ones stay: whether they were floats is lost. */
@@ -36,7 +44,7 @@ export function markNumbers(value: unknown): unknown {
 }
 
 /** Whether a string stands for a number: nothing may be added to it. */
-export const isMarkedNumber = (text: string): boolean => text.startsWith(MARK) && WHOLE.test(text)
+export const isMarkedNumber = (text: string): boolean => text.startsWith(NUMBER_MARK) && WHOLE.test(text)
 
 /** A rendered text with its numbers. */
 export function revealNumbers(text: string): string {
