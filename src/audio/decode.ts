@@ -22,6 +22,9 @@ export type DecodeAudioOptions = {
 /** An hour: three times what the model's context holds, and 230 MB at 16 kHz. */
 export const DEFAULT_MAX_AUDIO_SECONDS = 3600
 
+/** Decoded before others have their turn: an hour would keep a server from everybody else for a minute. */
+const SAMPLES_AT_A_TIME = 10 * 48_000
+
 export type DecodedAudio = {
   readonly pcm: Float32Array // [N], full scale ±1
   readonly sampleRateHz: number
@@ -66,6 +69,7 @@ async function decodeCompressed(
   let fromHz = 0
   let samples = 0
   let failures = 0
+  let pausedAt = 0
   let resampler: ReturnType<typeof createResampler> | undefined
   try {
     for await (const { channelData, sampleRate, errors } of decodePieces(bytes, format, source)) {
@@ -83,6 +87,9 @@ async function decodeCompressed(
       if (toHz !== undefined) resampler ??= createResampler({ fromHz, toHz })
       if (resampler) checkPcm(pcm, source)
       pieces.push(resampler ? resampler.push(pcm) : pcm)
+      if (samples - pausedAt < SAMPLES_AT_A_TIME) continue
+      pausedAt = samples
+      await new Promise<void>((resolve) => setTimeout(resolve))
     }
   } catch (cause) {
     if (cause instanceof InputError) throw cause

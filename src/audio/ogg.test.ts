@@ -1,7 +1,7 @@
 /** @file Ogg files as they are in the wild: chains, long tags, other pages, gain, and headers that lie. */
 import { readFileSync } from "node:fs"
 import fc from "fast-check"
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import { InputError } from "../util/index.ts"
 import { decodeAudio } from "./decode.ts"
 import { oggLinks, oggPackets, oggPages } from "./ogg.ts"
@@ -55,7 +55,7 @@ describe.each(["sine.opus", "sine.ogg"])("%s", (name) => {
     const page = fixture(name).subarray(head.length, [...oggPages(fixture(name))][1]!.end)
     const chain = new Uint8Array(Buffer.concat(new Array<Uint8Array[]>(1001).fill([head, page]).flat()))
     await expect(decodeAudio(chain)).rejects.toThrow(
-      "audio: expected at most 1000 streams in an Ogg file, got 1001 (cut it)",
+      "audio: expected at most 1000 streams in an Ogg file, got more (cut it)",
     )
   })
 })
@@ -93,6 +93,17 @@ describe("opus", () => {
     const reading = decodeAudio(paginate([changed(edit), tags!, ...sound], { granule, partsPerPage: 50 }))
     await expect(reading).rejects.toThrow(InputError)
     await expect(reading).rejects.toThrow("audio: expected an Opus head that says how channels are coded")
+  })
+
+  test("of damaged packets alone is given up", async () => {
+    using _ = vi.spyOn(console, "error").mockImplementation(() => {}) // the decoder's own
+    const bad = Array.from({ length: 100_000 }, (_, i) => new Uint8Array(i % 2 === 0 ? 2 : 0).fill(0xff))
+    const lost = decodeAudio(paginate([head!, tags!, ...bad], { granule, partsPerPage: 255 }))
+    await expect(lost).rejects.toThrow("got ogg-opus with no samples")
+    const begun = await decodeAudio(paginate([head!, tags!, ...sound, ...bad], { granule, partsPerPage: 255 }))
+    expect(begun.damaged).toBe(true)
+    expect(begun.pcm.length).toBeGreaterThan(0.4 * 48_000)
+    expect(vi.mocked(console.error).mock.calls.length).toBeLessThan(1200) // of 100,000
   })
 
   test("packets of any size and content give finite sound or an input error", () =>

@@ -39,18 +39,24 @@ export function* oggPages(bytes: Uint8Array): Generator<OggPage, void, void> {
 
 /** Offset of the first page from `at` on that has a whole header. */
 function nextPage(bytes: Uint8Array, at: number): number | undefined {
-  for (let from = at; ; from++) {
-    from = bytes.indexOf(0x4f, from)
-    if (from < 0 || from + HEADER_BYTES > bytes.length) return undefined
-    if (bytes[from + 1] === 0x67 && bytes[from + 2] === 0x67 && bytes[from + 3] === 0x53) return from
+  const last = bytes.length - HEADER_BYTES
+  for (let from = at; from <= last; from++) {
+    // Each byte costs the same, whatever stands between pages: OggS.
+    if (bytes[from + 3] !== 0x53 || bytes[from] !== 0x4f) continue
+    if (bytes[from + 1] === 0x67 && bytes[from + 2] === 0x67) return from
   }
+  return undefined
 }
 
-/** The streams of a chain, each with its headers: views of the file. */
+/** A file of heads alone would ask for streams without end. */
+export const MOST_LINKS = 1000
+
+/** The streams of a chain, each with its headers: views of the file. One more than {@link MOST_LINKS} holds all the rest. */
 export function oggLinks(bytes: Uint8Array): Uint8Array[] {
   const starts: number[] = []
   let afterFirst = false
   for (const { begin, isFirst } of oggPages(bytes)) {
+    if (starts.length > MOST_LINKS) break
     if (starts.length === 0 || (isFirst && !afterFirst)) starts.push(begin)
     afterFirst = isFirst
   }

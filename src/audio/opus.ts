@@ -11,6 +11,8 @@ export const OPUS_RATE_HZ = 48_000
 const PACKETS_PER_PIECE = 50
 /** Bytes of one channel's packet, by which the decoder's memory is measured. */
 const MOST_PACKET_BYTES = 3840
+/** A file with more damaged packets is not read on: the decoder prints a line about each. */
+const MOST_DAMAGED = 1000
 /** Two of the longest packets. */
 const MOST_PADDING = 2 * 5760
 
@@ -65,12 +67,15 @@ function* piecesOf(
   { channels, gain }: OpusHead,
 ): Generator<OpusPiece> {
   const most = Math.ceil(PACKETS_PER_PIECE / channels)
+  let damaged = 0
   for (let done = false; !done; ) {
     const batch: Uint8Array[] = []
     const errors: unknown[] = []
-    while (batch.length < most && !done) {
+    while (batch.length + errors.length < most && !done) {
       const next = packets.next()
       if (next.done) done = true
+      else if (next.value.length === 0)
+        errors.push("empty") // the decoder would make 120 ms of nothing
       else if (next.value.length > MOST_PACKET_BYTES * channels) errors.push("too large")
       else batch.push(next.value)
     }
@@ -78,7 +83,10 @@ function* piecesOf(
     const channelData = decoded.channelData.map((channel) =>
       gain === 1 ? channel : channel.map((sample) => sample * gain),
     )
-    yield { channelData, sampleRate: OPUS_RATE_HZ, errors: [...errors, ...decoded.errors] }
+    errors.push(...decoded.errors)
+    yield { channelData, sampleRate: OPUS_RATE_HZ, errors }
+    damaged += errors.length
+    if (damaged > MOST_DAMAGED) return
   }
 }
 
