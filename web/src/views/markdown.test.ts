@@ -98,6 +98,24 @@ describe("nothing runs, and nothing is fetched", () => {
   ])("%s without end are shown all the same", (_, text) => {
     for (const open of [true, false]) expect(html(text, open).length).toBeGreaterThan(100)
   })
+
+  // The reader's time grows with the square of these: half a minute for so many.
+  test.each(["!", "[", "![", "`a``b", "*a _b ", "a@", "1. ", "> "])("%j without end is read soon, as text", (mark) => {
+    const text = mark.repeat(99_000 / mark.length).trimEnd()
+    for (const open of [true, false]) expect(html(text, open)).toContain(text.slice(0, 50_000).replaceAll(">", "&gt;"))
+  })
+
+  test("a list's item of lines without end is text", () => {
+    const text = `- ${"a\n".repeat(49_000)}`
+    for (const open of [true, false]) expect(html(text, open)).toBe(`<p class="plain">${text}</p>`)
+  })
+
+  test("fifty pages are read, and a long block of code is one", () => {
+    const page = "# Head\n\nSome **bold** words, `code` and a [link](https://example.org).\n\n- one\n- two\n\n"
+    expect(html(page.repeat(600)).match(/<strong>/g)).toHaveLength(600)
+    const code = 'const names = { a_b: ["x", "y"] }\n'.repeat(800)
+    expect(html(`\`\`\`ts\n${code}\`\`\``)).toMatch(/^<figure class="code">/)
+  })
 })
 
 describe("while it is written", () => {

@@ -12,9 +12,31 @@ const MAX_DEPTH = 20
 export const Markdown = memo(function Markdown({ text, open }: { text: string; open: boolean }) {
   // A long answer that comes fast is drawn as often as there is time for.
   const shown = useDeferredValue(text)
-  const tokens = useMemo(() => readMarkdown(shown, open), [shown, open])
-  return <div className="markdown">{tokens ? blocks(tokens as Block[], 0) : <p className="plain">{shown}</p>}</div>
+  const reading = useMemo(() => readMarkdown(shown, open), [shown, open])
+  if (!reading) {
+    return (
+      <div className="markdown">
+        <p className="plain">{shown}</p>
+      </div>
+    )
+  }
+  return (
+    <div className="markdown">
+      {(reading.blocks as Block[]).map((token, i) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: a text only grows, so that blocks keep their places.
+        <WholeBlock key={i} token={token} links={reading.links} />
+      ))}
+    </div>
+  )
 })
+
+/** A block of the text, drawn again only when it has changed: of a long answer the last one. */
+const WholeBlock = memo(
+  function WholeBlock({ token }: { token: Block; links: string }) {
+    return <BlockView token={token} depth={0} />
+  },
+  (a, b) => a.token.type === b.token.type && a.token.raw === b.token.raw && a.links === b.links,
+)
 
 type Block =
   | Tokens.Blockquote
