@@ -15,27 +15,8 @@ import type { ItemOf, MessageOf } from "./omni.messages.ts"
 import { cacheFolder, type Environment, hubSettings, modelFolder } from "./omni.models.node.ts"
 import { CheckpointError, InputError } from "./util/index.ts"
 
-export { concatPcm, floatToInt16, readWavMono, writeWav } from "./audio/index.ts"
-export type { EngineStats, ModelInfo } from "./engine/index.ts"
-export type { RgbaImage, RgbImage } from "./image/index.ts"
 export type { AudioInput, FileInput, ImageInput, PcmInput } from "./media/index.ts"
-export type { LoadProgress } from "./omni.loaded.ts"
-export type {
-  AnswerEvent,
-  AnswerFormat,
-  AnswerOptions,
-  AnswerTimings,
-  AnswerUsage,
-  Behaviour,
-  CallEvent,
-  FinishReason,
-  Interruption,
-  RespondOptions,
-  Tool,
-  ToolCall,
-  TurnOptions,
-} from "./session/index.ts"
-export { BackendError, CheckpointError, ConfigError, InputError, OmniError } from "./util/index.ts"
+export * from "./omni.shared.ts"
 
 export type Message = MessageOf<ImageInput, AudioInput>
 export type MessageItem = ItemOf<ImageInput, AudioInput>

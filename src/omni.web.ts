@@ -26,29 +26,11 @@ import { copyOfBytes, type InputReader } from "./omni.inputs.ts"
 import { type ChatOptionsOf, LoadedModel, type LoadProgress } from "./omni.loaded.ts"
 import type { ItemOf, MessageOf } from "./omni.messages.ts"
 import { type ModelSource, modelPlace } from "./omni.models.web.ts"
+import { ConfigError } from "./util/index.ts"
 
-export { concatPcm, floatToInt16, readWavMono, writeWav } from "./audio/index.ts"
-export type { EngineStats, ModelInfo } from "./engine/index.ts"
-export type { RgbaImage, RgbImage } from "./image/index.ts"
 export type { AudioInput, FileInput, ImageInput, PcmInput } from "./media/index.web.ts"
-export type { LoadProgress } from "./omni.loaded.ts"
 export type { ModelSource } from "./omni.models.web.ts"
-export type {
-  AnswerEvent,
-  AnswerFormat,
-  AnswerOptions,
-  AnswerTimings,
-  AnswerUsage,
-  Behaviour,
-  CallEvent,
-  FinishReason,
-  Interruption,
-  RespondOptions,
-  Tool,
-  ToolCall,
-  TurnOptions,
-} from "./session/index.ts"
-export { BackendError, CheckpointError, ConfigError, InputError, OmniError } from "./util/index.ts"
+export * from "./omni.shared.ts"
 
 export type Message = MessageOf<ImageInput, AudioInput>
 export type MessageItem = ItemOf<ImageInput, AudioInput>
@@ -101,24 +83,30 @@ export class Omni extends LoadedModel<ImageInput, AudioInput> {
     const place = modelPlace(model, base)
     signal?.throwIfAborted()
     const onProgress = (stage: string, fraction: number) => options.onProgress?.({ stage, fraction })
-    const engine = startWebEngine()
+    const load = {
+      ...{ model: place, device, quantize },
+      ...(threads === undefined ? {} : { threads }),
+      ...(wasmPaths === undefined
+        ? {}
+        : { wasmPaths: wholeAddress("wasmPaths", wasmPaths, base).replace(/\/?$/, "/") }),
+      ...(vadModel === undefined ? {} : { vadModel: wholeAddress("vadModel", vadModel, base) }),
+    }
+    const { engine, stop } = startWebEngine()
+    signal?.addEventListener("abort", stop) // whatever is being fetched, a script as well
     try {
-      const load = {
-        ...{ model: place, device, quantize },
-        ...(threads === undefined ? {} : { threads }),
-        ...(wasmPaths === undefined ? {} : { wasmPaths: folderAddress(wasmPaths, base) }),
-        ...(vadModel === undefined ? {} : { vadModel: new URL(vadModel, base).href }),
-      }
       await engine.load(load, { onProgress, ...(signal ? { signal } : {}) })
       return new Omni(engine)
     } catch (error) {
-      await engine.close()
+      stop()
+      signal?.throwIfAborted()
       throw error
+    } finally {
+      signal?.removeEventListener("abort", stop)
     }
   }
 }
 
-function folderAddress(address: string | URL, base: string): string {
-  const { href } = new URL(address, base)
-  return href.endsWith("/") ? href : `${href}/`
+function wholeAddress(option: string, address: string | URL, base: string): string {
+  if (URL.canParse(address, base)) return new URL(address, base).href
+  throw new ConfigError(`${option}: expected an address, got ${address}`)
 }

@@ -2,8 +2,11 @@
 import { EngineClient, type EnginePort } from "./client.ts"
 import { CLOSED, type EngineEvent, type WebLoadOptions } from "./messages.ts"
 
-/** A running engine. The worker is found by its address beside this module, which bundlers understand in this form alone. */
-export function startWebEngine(): EngineClient<WebLoadOptions> {
+/**
+ * A running engine. The worker is found by its address beside this module, which bundlers understand in this form alone.
+ * @returns beside it `stop`, which ends it at once, whatever it waits for
+ */
+export function startWebEngine(): { readonly engine: EngineClient<WebLoadOptions>; readonly stop: () => void } {
   const worker = new Worker(new URL("./worker.web.ts", import.meta.url), { type: "module", name: "omni" })
   let exit: (reason: string) => void = () => {}
   const exited = new Promise<string>((resolve) => {
@@ -26,5 +29,5 @@ export function startWebEngine(): EngineClient<WebLoadOptions> {
     onExit: (listener) => void exited.then(listener),
     close: async () => void (await exited),
   }
-  return new EngineClient(port)
+  return { engine: new EngineClient(port), stop: () => exit("it was stopped") }
 }

@@ -24,7 +24,7 @@ const host = new EngineHost<WebLoadOptions>({
   breathe,
 })
 scope.addEventListener("message", ({ data }) => {
-  void host.handle(data).then(() => {
+  void host.handle(data).finally(() => {
     if (data.type === "close") scope.postMessage(CLOSED)
   })
 })

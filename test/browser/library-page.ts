@@ -32,6 +32,20 @@ export async function loadingError(model: string, options: OmniOptions & { abort
   }
 }
 
+/** Loads another model beside the first, asks both at once, closes the other one while it answers, and asks the first again. */
+export async function besideAnother(model: string, options: OmniOptions) {
+  const other = await Omni.load(model, options)
+  const both = await Promise.all([write(omni!), write(other)])
+  const answer = other.chat("Count.", { maxNewTokens: 2000 })
+  await answer.next()
+  const rest = (async () => {
+    for await (const _ of answer);
+  })().catch(String)
+  await other.close()
+  const closed = [await rest, await write(other).catch(String)].join("; ")
+  return { both, closed, after: await write(omni!) }
+}
+
 async function assets(): Promise<Assets> {
   const blob = async (name: string) => await (await fetch(name)).blob()
   const speech = new Float32Array(await (await blob("speech.f32")).arrayBuffer())
