@@ -12,6 +12,7 @@ import { readAgain } from "./realtime-context.ts"
 import type { Uncommitted } from "./realtime-input.ts"
 import type { RealtimeItems } from "./realtime-items.ts"
 import type { SessionShared } from "./realtime-parts.ts"
+import { type Piece, piecesOf } from "./realtime-pieces.ts"
 import { callOptions } from "./realtime-settings.ts"
 import { SavedStates } from "./saved-states.ts"
 
@@ -22,21 +23,18 @@ const SAVE_EVERY_MS = 10_000
 const OFTEN_BYTES = 1024 * 1024
 /** Sound that the engine has at most without having taken it; one longer piece it has alone. It would drop what exceeds a minute. */
 const MOST_GIVEN_MS = 30_000
-/** Longer pieces are given in parts: the engine brings each to its rate at once, which no call may wait for. */
-const LONGEST_PIECE_MS = 10_000
+/** Speech that was not found yet began no longer ago: what is too short for a turn, and what is heard before a turn. */
+const ONSET_MS = 1000
 /** Sound that counts as a piece of work; shorter pieces count in proportion. */
 const PIECE_MS = 100
-
-/** Sound on the session's clock. */
-type Piece = { readonly pcm: Float32Array; readonly ms: number; readonly clockMs: number }
 
 /** Work that has its place among the commands, and whose end nothing waits for that comes after it. */
 type Begun = { readonly rest: Promise<unknown> }
 
 export type SessionCallParts = {
   readonly onEvent: (event: CallEvent) => void
-  /** Sound that no item has, and that a new call has to be given, where calls took what came before `takenMs`. */
-  readonly uncommitted: (takenMs: number) => Uncommitted | undefined
+  /** Sound that no item has, and that a new call has to be given, where calls found all speech that began before `fromMs`. */
+  readonly uncommitted: (fromMs: number) => Uncommitted | undefined
   /** Whether the client is in the middle of a turn. */
   readonly isMidTurn: () => boolean
   /** While an answer is made, the call stays, whatever the settings say. */
@@ -69,8 +67,10 @@ export class SessionCall {
   /** Sound that a call was given and has not taken. */
   #givenMs = 0
   #given: Promise<void> = Promise.resolve()
-  /** The session's clock where the sound ends that calls took. */
-  #takenMs = 0
+  /** All speech that began before, on the session's clock, was found. */
+  #searchedMs = 0
+  /** Turns that calls found. */
+  #turns = 0
   /** What was found up to here on the call's clock was in sound that is forgotten. */
   #freshMs = 0
   #clears = 0
@@ -219,8 +219,8 @@ export class SessionCall {
    */
   clear(work: () => void = () => undefined, eventId?: string): void {
     const mine = ++this.#clears
-    this.#freshMs = Number.POSITIVE_INFINITY
     void this.enqueue(async (call) => ({ rest: call.clear() }), { eventId })
+    this.#freshMs = Number.POSITIVE_INFINITY // also of a call that has just been opened
     try {
       work()
     } finally {
@@ -247,7 +247,7 @@ export class SessionCall {
     this.#given = both(this.#given, taken.then(end, end))
     await taken
     // What a call was given that was replaced meanwhile, the new one has.
-    if (generation === this.#generation) this.#takenMs = Math.max(this.#takenMs, clockMs + ms)
+    if (generation === this.#generation) this.#searchedMs = Math.max(this.#searchedMs, clockMs + ms - ONSET_MS)
   }
 
   /**
@@ -292,14 +292,18 @@ export class SessionCall {
     const state = this.#states.get(this)
     const saved = state?.key === key ? state : undefined
     const missing = this.#items.all.filter(({ id, status }) => status !== "in_progress" && !saved?.itemIds.has(id))
-    const open = this.#parts.uncommitted(this.#takenMs)
-    if (open) this.#takenMs = open.clockMs
+    const open = this.#parts.uncommitted(this.#searchedMs)
+    if (open) this.#searchedMs = open.clockMs
     const generation = this.#generation
     this.#freshMs = 0
     // Events of a call that was replaced are of the past.
     const isOld = (event: CallEvent) =>
       generation !== this.#generation || ("atMs" in event && event.atMs <= this.#freshMs)
-    const onEvent = (event: CallEvent) => void (isOld(event) || this.#parts.onEvent(event))
+    const onEvent = (event: CallEvent) => {
+      if (isOld(event)) return
+      if (event.type === "speech-end") this.#turns++
+      this.#parts.onEvent(event)
+    }
     if (this.#failed) await parts.whenReady?.(stop)
     this.#failed = false
     const call = await parts.engine.call(options, { onEvent, ...(saved ? { snapshot: saved.snapshot } : {}) })
@@ -336,9 +340,11 @@ export class SessionCall {
     void this.enqueue(async (call) => {
       if (this.#parts.isMidTurn()) return
       const itemIds = new Set(this.#items.all.filter(({ status }) => status !== "in_progress").map(({ id }) => id))
-      const heardMs = this.#heardMs
+      const [heardMs, turns] = [this.#heardMs, this.#turns]
       const snapshot = await call.snapshot()
-      const isStill = key === this.#key && !this.#parts.isMidTurn() && !this.#shared.closed
+      // A turn that was found meanwhile may be in it, though its item is not.
+      const isWhole = turns === this.#turns && !this.#parts.isMidTurn()
+      const isStill = key === this.#key && isWhole && !this.#shared.closed
       if (isStill) this.#states.set(this, { snapshot, key, itemIds, heardMs })
     })
   }
@@ -372,19 +378,6 @@ export class SessionCall {
   async close(): Promise<void> {
     this.#states.delete(this)
     await this.#call?.then((open) => open.close()).catch(() => undefined)
-  }
-}
-
-/** Sound in pieces that the engine takes at once. */
-function* piecesOf({ pcm, sampleRateHz }: Sound, clockMs: number): Generator<Piece> {
-  const most = (LONGEST_PIECE_MS * sampleRateHz) / 1000
-  for (let at = 0; at < pcm.length; at += most) {
-    const piece = pcm.length > most ? pcm.slice(at, at + most) : pcm
-    yield {
-      pcm: piece,
-      ms: (piece.length * 1000) / sampleRateHz,
-      clockMs: clockMs + (at * 1000) / sampleRateHz,
-    }
   }
 }
 

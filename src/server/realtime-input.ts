@@ -15,8 +15,6 @@ import type { RealtimeTranscripts } from "./realtime-transcripts.ts"
 /** Shorter turns are a slip of the client. */
 const SHORTEST_TURN_MS = 100
 const MAX_BUFFER_MS = 600_000
-/** Speech that was not found yet began no longer ago: what is too short for a turn, and what is heard before a turn. */
-const ONSET_MS = 1000
 /** Sound of a turn that is not over which another call is given at most: as much as the engine holds. */
 const MAX_AGAIN_MS = 60_000
 
@@ -124,9 +122,9 @@ export class RealtimeInput {
 
   /**
    * Sound that no item has, for a call that does not know it: of a turn that is not over, or that no call has listened to.
-   * @param takenMs calls took sound up to here
+   * @param fromMs calls found all speech that began before
    */
-  uncommitted(takenMs: number): Uncommitted | undefined {
+  uncommitted(fromMs: number): Uncommitted | undefined {
     if (!this.#needsCall) return undefined
     const { endMs } = this.#recent
     if (this.#shared.settings.audio.input.turn_detection === null) {
@@ -134,7 +132,7 @@ export class RealtimeInput {
       return sound && { sound, clockMs: endMs - this.#openMs, isWhole: true }
     }
     const isSpeaking = this.#speechItem !== undefined
-    const wantedMs = isSpeaking ? this.#speechStartMs : Math.max(this.#settledMs, takenMs - ONSET_MS)
+    const wantedMs = isSpeaking ? this.#speechStartMs : Math.max(this.#settledMs, fromMs)
     const sound = this.#recent.cut(Math.max(wantedMs, endMs - MAX_AGAIN_MS), endMs)
     return sound && { sound, clockMs: sound.startMs, isWhole: sound.startMs <= wantedMs }
   }

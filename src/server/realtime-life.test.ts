@@ -2,6 +2,7 @@
 import { once } from "node:events"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterEach, describe, expect, test } from "vitest"
+import { BackendError } from "../util/index.ts"
 import { WORDS } from "./fake-call.test-util.ts"
 import { KEY, serve, type TestServer } from "./http.test-util.ts"
 import { append, COMMIT, connect, LOUD, MANUAL, RESPOND, said } from "./realtime.test-util.ts"
@@ -367,6 +368,57 @@ describe("the engine dies", () => {
     client.send(append(0))
     // A second of what was taken, where speech that was not found yet may have begun.
     await expect.poll(() => engine.calls.at(-1)!.context).toEqual(["heard 2100"])
+  })
+
+  test("again before it took anything: no more is heard again than after the first time", async () => {
+    const { dial, engine } = await start()
+    const client = dial()
+    await client.seen("session.created")
+    client.send(append(0, 5000))
+    await expect.poll(() => engine.calls[0]?.context).toEqual(["heard 5000"])
+    engine.die()
+    const { call } = engine
+    engine.call = async () => await Promise.reject(new BackendError("engine: expected it to run on, got: killed"))
+    client.send(append(0))
+    await client.seen("error")
+    engine.revive()
+    for (let errors = 2; errors <= 4; errors++) {
+      client.send(append(0))
+      await client.seen("error", errors)
+    }
+    engine.call = call
+    client.send(append(0))
+    await expect.poll(() => engine.calls.at(-1)!.context).toEqual(["heard 1500"])
+  })
+
+  test("after a turn that was found while the state was saved: it is heard once", async () => {
+    const { dial, engine } = await start()
+    const client = dial()
+    await client.seen("session.created")
+    const turn_detection = { type: "server_vad", create_response: false }
+    client.send({ type: "session.update", session: { audio: { input: { turn_detection } } } }, append(0, 200))
+    await expect.poll(() => engine.calls[0]?.context).toEqual(["heard 200"])
+    const call = engine.calls[0]!
+    const { snapshot } = call
+    const saving = Promise.withResolvers<void>()
+    call.snapshot = async () => {
+      const saved = await snapshot()
+      call.report({ type: "speech-start", atMs: 200, startMs: 0 })
+      call.report({ type: "speech-end", atMs: 200, endMs: 200 })
+      saving.resolve()
+      return saved
+    }
+    client.send(RESPOND)
+    await saving.promise
+    await client.seen("input_audio_buffer.committed")
+    engine.die()
+    client.send(said("hello"))
+    await client.seen("error")
+    engine.revive()
+    client.send(RESPOND)
+    await client.seen("response.done", 2)
+    expect(engine.calls).toHaveLength(2)
+    expect(engine.calls[1]!.context.filter((line) => line.startsWith("heard"))).toEqual(["heard 200"])
   })
 
   test("in the middle of long speech: a minute of it is heard again, and the rest is told to be lost", async () => {

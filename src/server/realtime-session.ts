@@ -55,7 +55,7 @@ export class RealtimeSession {
     this.#items = new RealtimeItems(this.#shared)
     this.#call = new SessionCall(this.#shared, this.#items, {
       onEvent: (event) => this.#heard(event),
-      uncommitted: (takenMs) => this.#input.uncommitted(takenMs),
+      uncommitted: (fromMs) => this.#input.uncommitted(fromMs),
       isMidTurn: () => this.#input.isMidTurn,
       isAnswering: () => this.isAnswering,
     })
