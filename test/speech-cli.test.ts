@@ -102,8 +102,8 @@ describe("transcribe", () => {
     })
     child.stdin.end(readFileSync(VOICE))
     const waiting = startOmni(["transcribe", ...MODEL, "-"], { staysOpen: true })
-    setTimeout(() => waiting.child.kill("SIGINT"), 5000) // its handler stands long before
     const [code] = (await once(child, "close")) as [number]
+    waiting.child.kill("SIGINT") // while the other one loaded and listened, its handler was set up
     expect([code, stdout.trim() === ""]).toEqual([0, false])
     expect(await waiting.outcome).toMatchObject({ code: 130, stdout: "", stderr: "" })
     const [none, captions] = await Promise.all([omni(["transcribe"]), transcribe(VOICE, SPEECH, "--format", "vtt")])

@@ -98,15 +98,15 @@ test("it goes on with the same weights stored otherwise, and with no others of t
       await using small = await engineProcess({ model: out, quantize: "auto" })
       await (await small.client.call(GREEDY, { snapshot })).close()
     }
-    // The last one as LoRA would: every row of one projection.
-    for (const [name, quantize] of [
-      ["llm.model.norm.weight", "none"],
-      ["llm.model.layers.1.self_attn.q_proj.weight", "none"],
-      ["llm.model.layers.1.mlp.down_proj.weight", "int8"],
+    // One value, and projections as LoRA changes them: every row.
+    for (const [name, quantize, values] of [
+      ["llm.model.norm.weight", "none", 1],
+      ["llm.model.layers.1.self_attn.q_proj.weight", "none", Number.POSITIVE_INFINITY],
+      ["llm.model.layers.1.mlp.down_proj.weight", "int8", Number.POSITIVE_INFINITY],
     ] as const) {
       const tuned = join(folder, name)
       await cp(CHECKPOINT, tuned, { recursive: true })
-      await changeTensor(tuned, name)
+      await changeTensor(tuned, name, values)
       await using engine = await engineProcess({ model: tuned, quantize })
       await expect(engine.client.call(GREEDY, { snapshot }), name).rejects.toThrow(
         "expected one of this model, got one of another",
@@ -117,15 +117,16 @@ test("it goes on with the same weights stored otherwise, and with no others of t
   }
 })
 
-/** Changes all of a tensor in a folder's safetensors a little. */
-async function changeTensor(folder: string, name: string): Promise<void> {
+/** Changes the first values of a tensor in a folder's safetensors a little. */
+async function changeTensor(folder: string, name: string, values: number): Promise<void> {
   for (const file of (await readdir(folder)).filter((one) => one.endsWith(".safetensors"))) {
     const bytes = await readFile(join(folder, file))
     const length = Number(bytes.readBigUInt64LE(0))
     const header = JSON.parse(bytes.toString("utf8", 8, 8 + length)) as { [tensor: string]: { data_offsets: number[] } }
     const offsets = header[name]?.data_offsets
     if (!offsets) continue
-    for (let at = offsets[0]!; at < offsets[1]!; at += 4) bytes[8 + length + at]! ^= 1
+    for (let at = offsets[0]!; at < Math.min(offsets[1]!, offsets[0]! + 4 * values); at += 4)
+      bytes[8 + length + at]! ^= 1
     await writeFile(join(folder, file), bytes)
     return
   }
