@@ -12,7 +12,7 @@ import { Supervisor } from "./supervisor.ts"
 const load = { model: CHECKPOINT, device: "cpu", quantize: "none", threads: 1, cacheFolder: "cache" } as const
 
 async function until(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 1000 && !holds(); i++) await sleep(10)
+  for (let i = 0; i < 5000 && !holds(); i++) await sleep(10)
   expect(holds()).toBe(true)
 }
 
