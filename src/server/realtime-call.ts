@@ -261,6 +261,7 @@ export class SessionCall {
     const asHeard = sampleRateHz === rateHz ? pcm : resample(pcm, sampleRateHz, rateHz)
     for (const piece of piecesOf({ pcm: asHeard, sampleRateHz: rateHz }, clockMs)) {
       await this.#roomFor(piece)
+      if (generation !== this.#generation) return
       const taken = this.#give(call, piece)
       this.#count(piece, taken)
       taken.catch((error: unknown) => {
@@ -307,15 +308,18 @@ export class SessionCall {
     if (this.#failed) await parts.whenReady?.(stop)
     this.#failed = false
     const call = await parts.engine.call(options, { onEvent, ...(saved ? { snapshot: saved.snapshot } : {}) })
+    // It may have been replaced while it was opened: then nothing is meant for it.
+    if (generation !== this.#generation) return call
     this.#heardMs = saved?.heardMs ?? 0
     try {
       // Sound that it had not made a turn of is among what it is given again.
       if (saved && options.turns) await call.clear()
       await readAgain(call, missing, this.#items.sounds, (bytes) => parts.decodeImage(bytes, "item.content"))
+      if (generation !== this.#generation) return call
       if (saved) send({ type: "omni.context.changed", reason: "restored" })
       else if (missing.length > 0 && !isFirst) send({ type: "omni.context.changed", reason: "rebuilt" })
       if (missing.length > 0 || open) await call.keep()
-      if (open) await this.#giveAgain(call, open, options.sampleRateHz ?? 16_000)
+      if (open && generation === this.#generation) await this.#giveAgain(call, open, options.sampleRateHz ?? 16_000)
       return call
     } catch (error) {
       void call.close().catch(() => undefined)

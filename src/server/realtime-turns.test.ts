@@ -252,6 +252,33 @@ test("speech goes on in the call that new settings ask for", async () => {
   expect(it.of("input_audio_buffer.committed")).toMatchObject([{ item_id }])
 })
 
+test("speech is where it was said, though a call that was being opened for it was replaced", async () => {
+  const it = openSession()
+  it.send(append(0, 1000), append(LOUD, 300))
+  await it.seen("input_audio_buffer.speech_started")
+  await it.session.settled()
+  const { call } = it.engine
+  const opening = Promise.withResolvers<void>()
+  const opens = Promise.withResolvers<void>()
+  it.engine.call = async (...args) => {
+    it.engine.call = call
+    opening.resolve()
+    await opens.promise
+    return await call(...args)
+  }
+  const update = (instructions: string) => ({ type: "session.update", session: { instructions } })
+  it.send(update("one"), append(LOUD))
+  await opening.promise
+  it.send(update("two"), append(LOUD))
+  await expect.poll(() => it.engine.calls[1]?.context).toEqual(["heard 500"])
+  opens.resolve()
+  it.send(append(0))
+  await it.seen("response.done")
+  expect(it.of("input_audio_buffer.speech_stopped")).toMatchObject([{ audio_end_ms: 1600 }])
+  expect(it.engine.calls[1]!.context[0]).toBe("heard 600")
+  expect(it.engine.calls[2]!.context).toEqual([])
+})
+
 describe("an answer that is cancelled", () => {
   const status = { status: "cancelled", status_details: { type: "cancelled", reason: "client_cancelled" } }
 
