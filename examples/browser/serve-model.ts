@@ -8,9 +8,9 @@ export function serveModel(folder: string | undefined): Plugin {
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const root = normalize(`${folder ?? ""}${sep}`)
     const file = join(root, decodeURIComponent(new URL(request.url ?? "", "http://here").pathname))
-    const size =
-      folder !== undefined && file.startsWith(root) ? statSync(file, { throwIfNoEntry: false })?.size : undefined
-    if (size === undefined || size === 0) {
+    const found = folder !== undefined && file.startsWith(root) ? statSync(file, { throwIfNoEntry: false }) : undefined
+    const size = found?.isFile() ? found.size : 0
+    if (size === 0) {
       response.writeHead(404).end()
       return
     }

@@ -53,6 +53,7 @@ export class Loudspeaker {
   /** An answer begins. */
   begin(): void {
     this.startedAt = undefined
+    if (!this.isPlaying) this.playing = []
   }
 
   play(pcm: Float32Array): void {

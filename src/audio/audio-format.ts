@@ -2,7 +2,7 @@
  * @file Recognizes audio files by their first bytes, and measures them by what their headers claim, before any decoder sees
  * them. A name's ending decides nothing.
  */
-import { InputError } from "../util/index.ts"
+import { findSignature, InputError, type Signature, textAt } from "../util/index.ts"
 import { lastGranule, oggLinks, oggPackets } from "./ogg.ts"
 import { OPUS_RATE_HZ, opusSamples } from "./opus.ts"
 import { foreignWavFormat } from "./wav.ts"
@@ -13,8 +13,8 @@ export type AudioFormat = "wav" | "mp3" | "flac" | "ogg-vorbis" | "ogg-opus"
 /** For error texts. */
 export const AUDIO_FORMAT_NAMES = "WAV, MP3, FLAC, Ogg Vorbis or Ogg Opus"
 
-/** Known, but not decoded here. Text at an offset; latin-1. */
-const FOREIGN: readonly { readonly name: string; readonly offset: number; readonly text: string }[] = [
+/** Known, but not decoded here. */
+const FOREIGN: readonly Signature<string>[] = [
   { name: "MP4 or M4A (AAC)", offset: 4, text: "ftyp" },
   { name: "WebM or Matroska", offset: 0, text: "\x1aE\xdf\xa3" },
   { name: "AVI", offset: 8, text: "AVI " },
@@ -24,9 +24,6 @@ const FOREIGN: readonly { readonly name: string; readonly offset: number; readon
   { name: "AMR", offset: 0, text: "#!AMR" },
   { name: "RIFX", offset: 0, text: "RIFX" },
 ]
-
-const textAt = (bytes: Uint8Array, offset: number, length: number): string =>
-  String.fromCharCode(...bytes.subarray(offset, offset + length))
 
 /**
  * @param where for the error
@@ -56,8 +53,8 @@ export function sniffAudio(bytes: Uint8Array, where: string): AudioFormat {
   if (start[0] === 0xff && (start[1]! & 0xe0) === 0xe0 && (start[1]! & 0x06) !== 0) return "mp3"
   if (start[0] === 0xff && (start[1]! & 0xf6) === 0xf0) throw fail("AAC", "convert it first, or read it through ffmpeg")
   if (start !== bytes && start.length < bytes.length) return "mp3" // a tag, then junk or padding that mpg123 skips
-  const foreign = FOREIGN.find(({ offset, text }) => textAt(bytes, offset, text.length) === text)
-  if (foreign) throw fail(foreign.name, "convert it first, or read it through ffmpeg")
+  const foreign = findSignature(bytes, FOREIGN)
+  if (foreign) throw fail(foreign, "convert it first, or read it through ffmpeg")
   const begin = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ")
   throw fail(`${bytes.length} bytes that begin with ${begin}`, "convert it first")
 }

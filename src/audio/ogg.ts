@@ -2,6 +2,7 @@
  * @file The Ogg container: pages, the streams that follow each other in a file (chains, as radio recordings have them), and the
  * packets of one. Checksums are not looked at: what is damaged, decoders tell.
  */
+import { concatenate } from "../util/index.ts"
 
 /** One page. Views of the file. */
 export type OggPage = {
@@ -74,22 +75,12 @@ export function* oggPackets(link: Uint8Array): Generator<Uint8Array, void, void>
       if (size === CONTINUES) continue
       if (at > body.length) return
       const rest = body.subarray(start, at)
-      yield begun.length === 0 ? rest : joined([...begun, rest])
+      yield begun.length === 0 ? rest : concatenate([...begun, rest])
       begun = []
       start = at
     }
     if (start < at) begun.push(body.subarray(start, at))
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }
 
 /** False when the last stream ends before its last page does, or that page is not marked as the last. */

@@ -3,9 +3,10 @@
  * with `weights_only=True`. For small models: everything is in memory.
  */
 import { type HostTensor, stridesOf } from "../tensor/index.ts"
+import { concatenate } from "../util/index.ts"
 import { failure } from "./fail.ts"
 import { STORAGE_CLASSES } from "./pt.ts"
-import { concatenate, type FileSink, writeFile } from "./sink.ts"
+import { type FileSink, writeFile } from "./sink.ts"
 import { writeZip, type ZipItem } from "./zip-writer.ts"
 
 /** Writes `tensors` in order under their names. @throws CheckpointError when there is none, or more than 4 GiB */

@@ -1,9 +1,8 @@
 import { expect, test } from "vitest"
 import { f32, tensor } from "../tensor/index.ts"
-import { CheckpointError } from "../util/index.ts"
+import { CheckpointError, concatenate } from "../util/index.ts"
 import { openFolder } from "./folder.node.ts"
 import { openPt } from "./pt.ts"
-import { concatenate } from "./sink.ts"
 import {
   oneFile,
   op,

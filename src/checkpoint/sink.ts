@@ -1,6 +1,8 @@
 /**
  * @file A folder that files are written into, each appearing whole or not at all, and the in-memory one.
  */
+
+import { concatenate } from "../util/index.ts"
 import { checkPath } from "./source.ts"
 
 /** One file being written. Nothing is visible under its name before `commit`. */
@@ -58,15 +60,4 @@ export function memorySink(files: Map<string, Uint8Array>, name = "memory"): Fil
     },
     remove: async (path) => void files.delete(path),
   }
-}
-
-/** One array holding all pieces in order. */
-export function concatenate(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.byteLength, 0))
-  let at = 0
-  for (const piece of pieces) {
-    whole.set(piece, at)
-    at += piece.byteLength
-  }
-  return whole
 }

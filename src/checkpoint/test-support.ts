@@ -1,6 +1,7 @@
 /** @file Builders of good and bad files for this folder's tests, and a source that catches unreasonable reads. */
 import type { HostTensor } from "../tensor/index.ts"
-import { concatenate, memorySink, writeFile } from "./sink.ts"
+import { concatenate } from "../util/index.ts"
+import { memorySink, writeFile } from "./sink.ts"
 import { type FileSource, memorySource } from "./source.ts"
 import { writeZip, type ZipItem } from "./zip-writer.ts"
 

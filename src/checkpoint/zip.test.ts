@@ -1,6 +1,5 @@
 import { expect, test } from "vitest"
-import { CheckpointError } from "../util/index.ts"
-import { concatenate } from "./sink.ts"
+import { CheckpointError, concatenate } from "../util/index.ts"
 import { guarded, oneFile, utf8, zipBytes } from "./test-support.ts"
 import { readZip } from "./zip.ts"
 

@@ -2,16 +2,13 @@
  * @file Recognizes image files by their first bytes, before any decoder sees them. SVG is left out on purpose: it is a
  * program to run rather than a picture, and the official code does not read it either.
  */
-import { InputError } from "../util/index.ts"
+import { findSignature, InputError, type Signature, textAt } from "../util/index.ts"
 
 /** File formats that are decoded. */
 export type ImageFormat = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif"
 
 /** For error texts. */
 export const FORMAT_NAMES = "JPEG, PNG, WebP, GIF, TIFF or AVIF"
-
-/** Text at an offset; latin-1. */
-type Signature<Name> = { readonly name: Name; readonly offset: number; readonly text: string }
 
 /** The first match wins. AVIF shares its container with MP4 and HEIC: its brand decides. */
 const SIGNATURES: readonly Signature<ImageFormat>[] = [
@@ -40,16 +37,10 @@ const FOREIGN: readonly Signature<string>[] = [
   { name: "PDF", offset: 0, text: "%PDF" },
 ]
 
-const found = <Name>(bytes: Uint8Array, signatures: readonly Signature<Name>[]): Name | undefined =>
-  signatures.find(({ offset, text }) => textAt(bytes, offset, text.length) === text)?.name
-
-const textAt = (bytes: Uint8Array, offset: number, length: number): string =>
-  String.fromCharCode(...bytes.subarray(offset, offset + length))
-
 function foreignFormat(bytes: Uint8Array): string | undefined {
   // Two letters alone are no sign; the four bytes behind the size are 0 in every bitmap.
   if (textAt(bytes, 0, 2) === "BM" && textAt(bytes, 6, 4) === "\0\0\0\0") return "BMP"
-  return found(bytes, FOREIGN)
+  return findSignature(bytes, FOREIGN)
 }
 
 /**
@@ -62,7 +53,7 @@ export function sniffFormat(bytes: Uint8Array, where: string): ImageFormat {
   if (bytes.length === 0) {
     throw new InputError(`${where}: expected a ${FORMAT_NAMES} file, got 0 bytes (check where the file comes from)`)
   }
-  const format = found(bytes, SIGNATURES)
+  const format = findSignature(bytes, SIGNATURES)
   if (format !== undefined) return format
   const fail = (got: string) => new InputError(`${where}: expected a ${FORMAT_NAMES} file, got ${got}`)
   const foreign = foreignFormat(bytes)
@@ -73,7 +64,8 @@ export function sniffFormat(bytes: Uint8Array, where: string): ImageFormat {
 }
 
 /** The format of a picture, also of one that is not decoded here: what is wrong with it, {@link sniffFormat} tells. */
-export const pictureFormat = (start: Uint8Array): string | undefined => found(start, SIGNATURES) ?? foreignFormat(start)
+export const pictureFormat = (start: Uint8Array): string | undefined =>
+  findSignature(start, SIGNATURES) ?? foreignFormat(start)
 
 /** True for the first bytes of a picture. */
 export const isImage = (start: Uint8Array): boolean => pictureFormat(start) !== undefined
