@@ -212,10 +212,13 @@ test("whatever a client sends, order holds, responses end once, and the model kn
       await settle()
       expect(breaks(it.events)).toEqual([])
       const lines = told(it)
-      expect(unknown(lines, it.engine.calls.at(-1)!.context)).toEqual([])
+      // One that was replaced while it was opened may come last, and is closed.
+      const open = it.engine.calls.filter(({ isOpen }) => isOpen)
+      expect(open).toHaveLength(1)
+      expect(unknown(lines, open[0]!.context)).toEqual([])
       await it.session.close()
       expect(it.engine.calls.filter(({ isOpen }) => isOpen)).toEqual([])
     }),
-    { numRuns: 100 },
+    { numRuns: Number(process.env.RUNS ?? 100), examples: [[["loud", "loud", "die", "by hand", "loud"]]] },
   )
 }, 60_000)
