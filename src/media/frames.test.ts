@@ -158,6 +158,23 @@ describe.each(["gif", "webp"] as const)("a moving %s", (format) => {
   })
 })
 
+test("a small WebP that claims months is refused by its length", async () => {
+  const pages = Array.from({ length: 1000 }, (_, i) =>
+    sharp({ create: { width: 4, height: 3, channels: 3, background: { r: i % 256, g: i >> 8, b: 0 } } })
+      .png()
+      .toBuffer(),
+  )
+  const bytes = await sharp(await Promise.all(pages), { join: { animated: true } })
+    .webp({ delay: pages.map(() => 100) })
+    .toBuffer()
+  // The 24 bits of each page's time in milliseconds.
+  for (let at = bytes.indexOf("ANMF"); at >= 0; at = bytes.indexOf("ANMF", at + 1))
+    bytes.writeUIntLE(0xffffff, at + 20, 3)
+  const path = join(folder, "months.webp")
+  writeFileSync(path, bytes)
+  await expect(openVideo(path)).rejects.toThrow("months.webp: expected at most 3600 s, got 16777215 s (cut it")
+})
+
 test("a picture that is not decoded is told as one, not as sound or a video", async () => {
   const photo = join(folder, "IMG_1.HEIC")
   writeFileSync(photo, Buffer.from("\0\0\0\x18ftypheic\0\0\0\0mif1heic", "latin1"))

@@ -44,18 +44,22 @@ export async function movingPicture(file: string, behaviour: ImageBehaviour): Pr
   const read = () => readBounded(file, MAX_IMAGE_BYTES)
   const animation = await readAnimation(await read(), file)
   if (!animation) return undefined
-  const { endsMs } = animation
-  const seconds = endsMs.at(-1)! / 1000
-  const pages = Array.from({ length: Math.max(1, Math.ceil(seconds)) }, (_, second) => {
-    const shown = endsMs.findIndex((endMs) => endMs > (second + 1) * 1000)
-    return shown === -1 ? endsMs.length - 1 : shown
-  })
   return {
-    seconds,
+    seconds: animation.endsMs.at(-1)! / 1000,
+    // Which pages they are, is found out when they are asked for: a small file may claim years.
     async *frames() {
-      yield* decodePages(await read(), animation, pages, { behaviour, source: file })
+      yield* decodePages(await read(), animation, shownPages(animation.endsMs), { behaviour, source: file })
     },
   }
+}
+
+/** The page that is shown at the end of each second. */
+function shownPages(endsMs: readonly number[]): number[] {
+  let page = 0
+  return Array.from({ length: Math.max(1, Math.ceil(endsMs.at(-1)! / 1000)) }, (_, second) => {
+    while (page < endsMs.length - 1 && endsMs[page]! <= (second + 1) * 1000) page++
+    return page
+  })
 }
 
 /** @throws InputError when it is no readable file, too large, or no picture */
