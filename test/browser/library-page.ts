@@ -2,7 +2,7 @@
 
 import { readImage } from "../../src/media/index.web.ts"
 import { type ModelSource, Omni, OmniError, type OmniOptions } from "../../src/omni.web.ts"
-import { type Assets, begin, look, rates, stopped, structured, take, talk, write } from "./library-scenes.ts"
+import { type Assets, begin, exactly, look, rates, stopped, structured, take, talk, write } from "./library-scenes.ts"
 
 const SCENES = { begin, look, write, structured, talk, stopped }
 export type SceneName = keyof typeof SCENES
@@ -36,7 +36,7 @@ export async function loadingError(model: string, options: OmniOptions & { abort
 export async function besideAnother(model: string, options: OmniOptions) {
   const other = await Omni.load(model, options)
   const both = await Promise.all([write(omni!), write(other)])
-  const answer = other.chat("Count.", { maxNewTokens: 2000 })
+  const answer = other.chat("Count.", exactly(2000))
   await answer.next()
   const rest = (async () => {
     for await (const _ of answer);

@@ -12,6 +12,8 @@ export type Assets = { readonly image: Blob; readonly recording: Blob; readonly 
 export type Said = { readonly text: string; readonly pcm: readonly number[]; readonly usage: object }
 
 const GREEDY = { temperature: 0, repetitionPenalty: 1, maxNewTokens: 24 } as const
+/** An answer of so many tokens, which random weights would end whenever they like. */
+export const exactly = (tokens: number) => ({ minNewTokens: tokens, maxNewTokens: tokens })
 /** Of speech codes: without a seed they are drawn anew each time. */
 const SEED = 7
 
@@ -34,14 +36,14 @@ export function look(omni: AnyOmni, { image, recording }: Assets): Promise<Said>
 }
 
 export function write(omni: AnyOmni): Promise<Said> {
-  return said(omni.chat("Who are you?", GREEDY))
+  return said(omni.chat("Who are you?", { ...GREEDY, ...exactly(24) }))
 }
 
 /** The first tokens of an answer, and how sure the model was of each. */
 export async function begin(omni: AnyOmni): Promise<{ readonly text: string; readonly logprobs: readonly number[] }> {
   const logprobs: number[] = []
   let text = ""
-  for await (const event of omni.chat("Who are you?", { ...GREEDY, maxNewTokens: 4, logprobs: 1 })) {
+  for await (const event of omni.chat("Who are you?", { ...GREEDY, ...exactly(4), logprobs: 1 })) {
     if (event.type !== "text-delta") continue
     text += event.text
     logprobs.push(...(event.logprobs ?? []).map(({ logprob }) => logprob))
@@ -111,7 +113,7 @@ export async function rates(omni: AnyOmni, tokens: number, speak: boolean): Prom
 
 /** An answer that is stopped: the text that had come, and the error. */
 export async function stopped(omni: AnyOmni) {
-  await using call = omni.call({ ...GREEDY, maxNewTokens: 400 })
+  await using call = omni.call({ ...GREEDY, ...exactly(2000) })
   await call.push({ text: "Count." })
   const stop = new AbortController()
   const events = call.respond({ speak: false, signal: stop.signal })
@@ -121,5 +123,5 @@ export async function stopped(omni: AnyOmni) {
     () => "none",
     (error: unknown) => String(error),
   )
-  return { failure, after: (await said(call.respond({ speak: false, maxNewTokens: 3 }))).text }
+  return { failure, after: (await said(call.respond({ speak: false, ...exactly(3) }))).text }
 }
