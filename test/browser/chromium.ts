@@ -43,9 +43,11 @@ const TYPES: { readonly [extension: string]: string } = {
   mjs: "text/javascript",
   wasm: "application/wasm",
 }
+/** What an application has to allow, and no more: nothing is made of text, and nothing comes from elsewhere but data. */
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' http://127.0.0.1:*"
 const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }
 
-/** Serves scripts and other files by name, and `ort/…` from the installed onnxruntime-web; both below `isolated/` once more. */
+/** Serves scripts and other files by name, and `ort/…` from the installed onnxruntime-web; both below `isolated/` once more. `never/…` is not answered. */
 export async function servePage(scripts: ReadonlyMap<string, string | Uint8Array>): Promise<PageServer> {
   const contentOf = async (name: string): Promise<string | Uint8Array | undefined> => {
     if (name === "") return "<!doctype html><title>test</title>"
@@ -54,9 +56,14 @@ export async function servePage(scripts: ReadonlyMap<string, string | Uint8Array
   }
   const server = createServer(async (request, response) => {
     const [, isolated, name] = /^\/(isolated\/)?([^?]*)/.exec(request.url ?? "")!
+    if (name!.startsWith("never/")) return
     const content = await contentOf(name!)
     const type = TYPES[name!.split(".").at(-1)!] ?? "text/html"
-    response.writeHead(content === undefined ? 404 : 200, { "content-type": type, ...(isolated ? ISOLATION : {}) })
+    response.writeHead(content === undefined ? 404 : 200, {
+      "content-type": type,
+      "content-security-policy": POLICY,
+      ...(isolated ? ISOLATION : {}),
+    })
     response.end(content)
   })
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))

@@ -254,15 +254,12 @@ skipUnless(chromium !== undefined, "no Chromium (install Debian's package chromi
     ],
     ["threads without isolation", "ranges", { threads: 2 }, /^config: threads: expected a cross-origin isolated page/],
     ["an abort while weights are fetched", "stall", { abortAfterMs: 300 }, /^TimeoutError/],
-    ["an abort while a script is fetched", "ranges", { abortAfterMs: 300, wasmPaths: "STALL" }, /^TimeoutError/],
+    ["an abort while a script is fetched", "ranges", { abortAfterMs: 300, wasmPaths: "never/" }, /^TimeoutError/],
     ["no address of scripts", "ranges", { wasmPaths: "http://" }, /^config: wasmPaths: expected an address, got http:/],
   ])("%s is told", async (_, where, options, message) => {
     const [manner, folder] = where.includes(":") ? [] : where.split("/")
     const address = manner === undefined ? where : models!.address(manner as Manner, folder)
-    const { wasmPaths, ...rest } = options as { wasmPaths?: string }
-    const scripts = wasmPaths === "STALL" ? models!.address("stall") : wasmPaths
-    const all = { device: "wasm", ...rest, ...(scripts === undefined ? {} : { wasmPaths: scripts }) }
-    expect(await call<string>("loadingError", address, all)).toMatch(message)
+    expect(await call<string>("loadingError", address, { device: "wasm", ...options })).toMatch(message)
   })
 
   test("a worker that the application does not serve is told", async () => {

@@ -6,7 +6,7 @@ import { join } from "node:path"
 
 /**
  * `ranges` answers Range requests, `whole` gives files whole, `start-page` gives a page for what it does not know, `cut` gives
- * weights shorter than they are, `stall` never gives weights nor scripts, `closed` lets no page of another address read.
+ * weights shorter than they are, `stall` never gives weights, `closed` lets no page of another address read.
  */
 export type Manner = "ranges" | "whole" | "start-page" | "cut" | "stall" | "closed"
 
@@ -26,7 +26,6 @@ export async function serveModels(folders: { readonly [name: string]: string }):
     asked.push(`/${manner}/${folder}/${path} ${request.headers.range ?? "whole"}`)
     if (manner !== "closed") response.setHeader("access-control-allow-origin", "*")
     response.setHeader("access-control-expose-headers", "content-range")
-    if (manner === "stall" && /\.(safetensors|mjs|wasm)$/.test(path)) return
     const file = join(folders[folder!] ?? "/nowhere", path)
     if (!statSync(file, { throwIfNoEntry: false })?.isFile()) {
       if (manner !== "start-page") response.writeHead(404).end()
@@ -34,6 +33,7 @@ export async function serveModels(folders: { readonly [name: string]: string }):
       return
     }
     const isWeights = path.endsWith(".safetensors")
+    if (manner === "stall" && isWeights) return
     const stored = readFileSync(file)
     const content = manner === "cut" && isWeights ? stored.subarray(0, stored.length - 1000) : stored
     const range = manner === "whole" ? null : /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "")
